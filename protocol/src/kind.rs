@@ -1,0 +1,127 @@
+//! The kinds of frames: the numbers of the public protocol, frozen, and the methods between tiers.
+
+/// Kinds of the public protocol. A request's answer has its kind plus one, or is [`ERROR`].
+///
+/// The numbers are part of the specification and never change.
+pub mod client {
+    /// C→S, first: `Hello`.
+    pub const HELLO: u16 = 1;
+    /// S→C: `Welcome`.
+    pub const WELCOME: u16 = 2;
+    /// Both ways: `Ping`.
+    pub const PING: u16 = 3;
+    /// Both ways: `Pong`.
+    pub const PONG: u16 = 4;
+    /// C→S: `Send`.
+    pub const SEND: u16 = 5;
+    /// S→C: `SendAck`.
+    pub const SEND_ACK: u16 = 6;
+    /// S→C: `Push`.
+    pub const PUSH: u16 = 7;
+    /// S→C: `Head`.
+    pub const HEAD: u16 = 8;
+    /// C→S: `Marks`. No answer. (9 has no answer, so 10 is free to be a request.)
+    pub const MARKS: u16 = 9;
+    /// C→S: `Pull`.
+    pub const PULL: u16 = 10;
+    /// S→C: `PullPage`.
+    pub const PULL_PAGE: u16 = 11;
+    /// S→C: `Error`, in answer to any request, or with correlation 0 before the connection closes.
+    pub const ERROR: u16 = 12;
+    /// S→C: `GoAway`.
+    pub const GO_AWAY: u16 = 13;
+    /// S→C: `Ephemeral`.
+    pub const EPHEMERAL: u16 = 14;
+    /// S→C: `MembershipNotice`.
+    pub const MEMBERSHIP_NOTICE: u16 = 15;
+    /// C→S: `CreateGroup`; answered with `GroupCreated`.
+    pub const CREATE_GROUP: u16 = 20;
+    /// C→S: `ChangeMembers`; answered with `MembersChanged`.
+    pub const CHANGE_MEMBERS: u16 = 22;
+    /// C→S: `ListMembers`; answered with `MemberPage`.
+    pub const LIST_MEMBERS: u16 = 24;
+    /// C→S: `ListConversations`; answered with `ConversationPage`.
+    pub const LIST_CONVERSATIONS: u16 = 26;
+    /// C→S: `Announce`; answered with `Announced`.
+    pub const ANNOUNCE: u16 = 28;
+    /// C→S: `FindAccounts`; answered with `AccountsFound`.
+    pub const FIND_ACCOUNTS: u16 = 30;
+
+    /// The requests that a gateway passes on to the logic tier as they are.
+    pub const PASSED_TO_LOGIC: [u16; 8] = [
+        SEND,
+        PULL,
+        CREATE_GROUP,
+        CHANGE_MEMBERS,
+        LIST_MEMBERS,
+        LIST_CONVERSATIONS,
+        ANNOUNCE,
+        FIND_ACCOUNTS,
+    ];
+
+    /// The kind of the answer to a request.
+    #[must_use]
+    pub const fn answer(request: u16) -> u16 {
+        request + 1
+    }
+}
+
+/// Methods between our own tiers, by the tier that serves them. See `internal.proto`.
+pub mod method {
+    /// Store: `Append` → `Appended`.
+    pub const APPEND: u16 = 101;
+    /// Store: `CreateConversation` → `ConversationCreated`.
+    pub const CREATE_CONVERSATION: u16 = 102;
+    /// Store: `Read` → `PullPage`.
+    pub const READ: u16 = 103;
+    /// Store, a notice: `AccountMarks`.
+    pub const WRITE_MARKS: u16 = 104;
+    /// Store: `EnsureAccount` → `Account`.
+    pub const ENSURE_ACCOUNT: u16 = 105;
+    /// Store: `SetCapabilities` → empty.
+    pub const SET_CAPABILITIES: u16 = 106;
+    /// Store: `LookUpAccounts` → `AccountList`.
+    pub const LOOK_UP_ACCOUNTS: u16 = 107;
+    /// Store: `Memberships` → `MembershipsPage`.
+    pub const STORE_MEMBERSHIPS: u16 = 108;
+    /// Store: `Members` → `MembersPage`.
+    pub const MEMBERS: u16 = 109;
+
+    /// Logic: `Authenticate` → `Authenticated`.
+    pub const AUTHENTICATE: u16 = 201;
+    /// Logic: `ClientRequest` → `ClientReply`.
+    pub const CLIENT_REQUEST: u16 = 202;
+    /// Logic: `CheckMembers` → `CheckedMembers`.
+    pub const CHECK_MEMBERS: u16 = 203;
+    /// Logic, a notice: `AccountMarks`.
+    pub const PASS_MARKS: u16 = 204;
+    /// Logic: `Memberships` → `MembershipsPage`.
+    pub const MEMBERSHIPS: u16 = 205;
+
+    /// Router: `Register` → `Registered`.
+    pub const REGISTER: u16 = 301;
+    /// Router, a notice: `Unregister`.
+    pub const UNREGISTER: u16 = 302;
+    /// Router, a notice: `Commits`.
+    pub const COMMITS: u16 = 303;
+    /// Router, a notice: `Heads`.
+    pub const HEADS: u16 = 304;
+    /// Router, a notice: `PassEphemeral`.
+    pub const PASS_EPHEMERAL: u16 = 305;
+
+    /// Gateway, a notice: `Fanout`.
+    pub const FANOUT: u16 = 321;
+    /// Gateway, a notice: `HeadHints`.
+    pub const HEAD_HINTS: u16 = 322;
+    /// Gateway, a notice: `MembershipMoved`.
+    pub const MEMBERSHIP_MOVED: u16 = 323;
+    /// Gateway, a notice: `Resync`.
+    pub const RESYNC: u16 = 324;
+    /// Gateway, a notice: `FanoutEphemeral`.
+    pub const FANOUT_EPHEMERAL: u16 = 325;
+
+    /// The answer to any request of a link, when it succeeded.
+    pub const OK: u16 = 1;
+    /// The answer to any request of a link, when it failed: an `im.v1.Error`.
+    pub const FAILED: u16 = 2;
+}

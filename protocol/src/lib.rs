@@ -1,0 +1,23 @@
+//! The protocol, and nothing but the protocol: ids, limits, frames, wire types, conversions.
+//!
+//! No IO, no async, no clock: everything here is a value or a pure function, so that the servers,
+//! the SDK and a test can share it. The `.proto` files beside this crate are the public
+//! specification; `docs/PROTOCOL.md` explains them.
+//!
+//! Read in this order: [`id`], [`limits`], [`frame`], [`kind`], [`error`], [`content`], [`wire`].
+
+pub mod id;
+pub mod limits;
+
+pub mod frame;
+pub mod kind;
+
+pub mod error;
+
+pub mod content;
+
+pub mod wire;
+
+pub use error::{ErrorCode, Refusal};
+pub use frame::{Frame, FrameCodec, FrameError};
+pub use id::{AccountId, ClientMessageId, ConversationId, GatewayId, SequenceNumber, SessionId};

@@ -1,0 +1,81 @@
+//! Every bound of the protocol, with its unit and the reason for its size.
+//!
+//! A server may lower what it accepts (it says so in `Welcome.limits`); nothing raises it.
+
+/// The newest protocol version, and so far the only one.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The frame header, length field included, in bytes.
+pub const FRAME_HEADER_BYTES: usize = 16;
+
+/// The longest client frame, header included, in bytes, as it travels and after decompression.
+///
+/// NATS ships 1 MiB and Zenoh 64 KiB; a plan of a few hundred steps fits in 256 KiB, and large
+/// objects are not messages.
+pub const FRAME_BYTES_MAX: usize = 256 * 1024;
+
+/// The longest frame before a session is established, in bytes: a hello with a token.
+pub const HELLO_FRAME_BYTES_MAX: usize = 16 * 1024;
+
+/// The longest frame between our own tiers, in bytes: a batch of client frames.
+pub const INTERNAL_FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The longest `content` of a message, in bytes. Leaves room for the entry around it.
+pub const CONTENT_BYTES_MAX: usize = FRAME_BYTES_MAX - 4 * 1024;
+
+/// Bodies shorter than this are sent as they are, in bytes: zstd gains little below it.
+pub const COMPRESS_ABOVE_BYTES: usize = 1024;
+
+/// Requests of one session that may wait for their answer at once.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 256;
+
+/// Entries in one `PullPage`.
+pub const PULL_PAGE_ENTRIES_MAX: u32 = 512;
+
+/// The contents of one `PullPage` together, in bytes; at least one entry is always returned.
+pub const PULL_PAGE_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
+
+/// Marks in one `Marks` frame.
+pub const MARKS_PER_FRAME_MAX: usize = 1024;
+
+/// A group's name, in characters.
+pub const GROUP_NAME_CHARS_MAX: usize = 128;
+
+/// An account's name, in bytes. Names are `[A-Za-z0-9._-]`.
+pub const ACCOUNT_NAME_BYTES_MAX: usize = 64;
+
+/// Members of one group.
+pub const GROUP_MEMBERS_MAX: usize = 10_000;
+
+/// Conversations of one account, pairs included.
+pub const CONVERSATIONS_PER_ACCOUNT_MAX: usize = 10_000;
+
+/// Memberships in one page, and in `Welcome`.
+pub const MEMBERSHIPS_PER_PAGE_MAX: u32 = 1024;
+
+/// Members in one `MemberPage`.
+pub const MEMBERS_PER_PAGE_MAX: u32 = 256;
+
+/// Names in one `FindAccounts`.
+pub const FIND_ACCOUNTS_MAX: usize = 256;
+
+/// A capability card, encoded, in bytes.
+pub const CAPABILITY_CARD_BYTES_MAX: usize = 32 * 1024;
+
+/// The key of an ephemeral message, in bytes.
+pub const EPHEMERAL_KEY_BYTES_MAX: usize = 128;
+
+/// How often a client sends a Ping by default, in milliseconds.
+pub const HEARTBEAT_INTERVAL_MS_DEFAULT: u32 = 15_000;
+
+/// How long the SDK waits for the outcome of a send by default, in milliseconds.
+pub const SEND_TIMEOUT_MS_DEFAULT: u64 = 30_000;
+
+const _: () = {
+    assert!(HELLO_FRAME_BYTES_MAX < FRAME_BYTES_MAX);
+    assert!(CONTENT_BYTES_MAX + 1024 < FRAME_BYTES_MAX);
+    assert!(PULL_PAGE_BYTES_MAX < FRAME_BYTES_MAX);
+    // One full client frame and its envelope always fit on an internal link.
+    assert!(FRAME_BYTES_MAX * 2 < INTERNAL_FRAME_BYTES_MAX);
+    assert!(CAPABILITY_CARD_BYTES_MAX < CONTENT_BYTES_MAX);
+};
