@@ -4,7 +4,8 @@
 //! the SDK and a test can share it. The `.proto` files beside this crate are the public
 //! specification; `docs/PROTOCOL.md` explains them.
 //!
-//! Read in this order: [`id`], [`limits`], [`frame`], [`kind`], [`error`], [`content`], [`wire`].
+//! Read in this order: [`id`], [`limits`], [`frame`], [`kind`], [`error`], [`content`],
+//! [`identity`], [`wire`].
 
 pub mod id;
 pub mod limits;
@@ -15,6 +16,7 @@ pub mod kind;
 pub mod error;
 
 pub mod content;
+pub mod identity;
 
 pub mod wire;
 

@@ -1,5 +1,7 @@
 //! The frame codec against the bytes that strangers depend on, and against hostile ones.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use bytes::{BufMut, Bytes, BytesMut};
 use proptest::prelude::*;
 use prost::Message;

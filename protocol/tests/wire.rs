@@ -1,5 +1,7 @@
 //! Every public message comes back from its bytes as it was, whatever its fields hold.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message;
@@ -79,6 +81,10 @@ prop_compose! {
         -> MemberChange { MemberChange { account_id, name, kind, joined } }
 }
 
+#[allow(
+    clippy::too_many_lines,
+    reason = "one arm for each case of the content"
+)]
 fn any_content() -> impl Strategy<Value = Content> {
     prop_oneof![
         text().prop_map(content::text),
