@@ -1,6 +1,6 @@
 //! The kinds of frames: the numbers of the public protocol, frozen, and the methods between tiers.
 
-/// Kinds of the public protocol. A request's answer has its kind plus one, or is [`ERROR`].
+/// Kinds of the public protocol. A request's answer has its kind plus one, or is [`client::ERROR`].
 ///
 /// The numbers are part of the specification and never change.
 pub mod client {
