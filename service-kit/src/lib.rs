@@ -1,1 +1,20 @@
-//! placeholder
+//! What a process needs to be a process, and no word of what it is for.
+//!
+//! Read in this order: [`config`], [`exit`], [`telemetry`], [`admin`], [`listen`], [`tls`],
+//! [`token`], [`clock`], [`drain`], [`snowflake`], [`rpc`].
+
+pub mod config;
+pub mod exit;
+
+pub mod admin;
+pub mod telemetry;
+
+pub mod listen;
+pub mod tls;
+pub mod token;
+
+pub mod clock;
+pub mod drain;
+pub mod snowflake;
+
+pub mod rpc;

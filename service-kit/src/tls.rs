@@ -1,0 +1,162 @@
+//! TLS 1.3 with *ring*: mutual between tiers, and towards clients with an optional certificate.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use thiserror::Error;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::config::{ConfigError, InternalTlsConfig, read_file};
+
+/// What the public port speaks within TLS.
+pub const ALPN_CLIENT: &[u8] = b"im/1";
+/// What tiers speak within TLS.
+pub const ALPN_INTERNAL: &[u8] = b"im-internal/1";
+
+/// A certificate or a key that cannot be used.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] ConfigError),
+    /// The file holds no certificate, or no key.
+    #[error("{key}: {path} holds no usable PEM {what}")]
+    Pem {
+        /// The configuration key.
+        key: &'static str,
+        /// The file.
+        path: String,
+        /// "certificate" or "key".
+        what: &'static str,
+    },
+    /// rustls refuses them.
+    #[error("the certificate and its key do not work together")]
+    Rustls(#[from] rustls::Error),
+    /// No client could ever be verified.
+    #[error("the authority of the clients is not usable")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+}
+
+/// The server's end of a link between tiers: the client must have a certificate.
+pub fn internal_server(config: &InternalTlsConfig) -> Result<Arc<ServerConfig>, TlsError> {
+    let roots = roots("internal_tls.ca", &config.ca)?;
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build()?;
+    let mut server = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(
+            certificates("internal_tls.certificate", &config.certificate)?,
+            private_key("internal_tls.key", &config.key)?,
+        )?;
+    server.alpn_protocols = vec![ALPN_INTERNAL.to_vec()];
+    Ok(Arc::new(server))
+}
+
+/// The client's end of a link between tiers.
+pub fn internal_client(config: &InternalTlsConfig) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut client = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots("internal_tls.ca", &config.ca)?)
+        .with_client_auth_cert(
+            certificates("internal_tls.certificate", &config.certificate)?,
+            private_key("internal_tls.key", &config.key)?,
+        )?;
+    client.alpn_protocols = vec![ALPN_INTERNAL.to_vec()];
+    Ok(Arc::new(client))
+}
+
+/// The public port: a client may present a certificate of `client_ca`; one of another authority
+/// fails the handshake.
+pub fn public_server(
+    certificate: &Path,
+    key: &Path,
+    client_ca: &Path,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let roots = roots("public_tls.client_ca", client_ca)?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .allow_unauthenticated()
+        .build()?;
+    let mut server = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(
+            certificates("public_tls.certificate", certificate)?,
+            private_key("public_tls.key", key)?,
+        )?;
+    server.alpn_protocols = vec![ALPN_CLIENT.to_vec()];
+    Ok(Arc::new(server))
+}
+
+/// The first DNS name of the certificate that the other side presented and that was verified.
+#[must_use]
+pub fn peer_dns_name(connection: &rustls::CommonState) -> Option<String> {
+    peer_name(connection, |name| {
+        if let GeneralName::DNSName(dns) = name {
+            Some((*dns).to_owned())
+        } else {
+            None
+        }
+    })
+}
+
+/// The first URI of the certificate that the other side presented and that was verified.
+#[must_use]
+pub fn peer_uri(connection: &rustls::CommonState) -> Option<String> {
+    peer_name(connection, |name| {
+        if let GeneralName::URI(uri) = name {
+            Some((*uri).to_owned())
+        } else {
+            None
+        }
+    })
+}
+
+fn peer_name(
+    connection: &rustls::CommonState,
+    pick: impl Fn(&GeneralName<'_>) -> Option<String>,
+) -> Option<String> {
+    let certificate = connection.peer_certificates()?.first()?;
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let names = parsed.subject_alternative_name().ok()??;
+    names.value.general_names.iter().find_map(pick)
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn roots(key: &'static str, path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(key, path)? {
+        roots.add(certificate)?;
+    }
+    Ok(roots)
+}
+
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read_file(key, path)?;
+    CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .ok()
+        .filter(|certificates| !certificates.is_empty())
+        .ok_or_else(|| TlsError::Pem {
+            key,
+            path: path.display().to_string(),
+            what: "certificate",
+        })
+}
+
+fn private_key(key: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let pem = read_file(key, path)?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::Pem {
+        key,
+        path: path.display().to_string(),
+        what: "key",
+    })
+}
