@@ -1,0 +1,507 @@
+//! Decides what becomes of each append of a batch: its sequence number, or why it gets none.
+//!
+//! Pure: the batch, what the engine looked up, and `now_ms` go in; verdicts and rows come out. What
+//! is decided here holds only if the engine commits it against the same heads (compare-and-set).
+//! Not here: SQL, and the gathering of batches.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bytes::Bytes;
+use protocol::id::ConversationKind;
+use protocol::limits::GROUP_MEMBERS_MAX;
+use protocol::wire::{EntryKind, Priority};
+use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
+
+/// For how long ids are kept, in milliseconds: 30 days. An older id is refused, never stored anew.
+pub const ID_HORIZON_MS: u64 = 30 * 24 * 3600 * 1000;
+
+/// How far a client's clock may run ahead in an id, in milliseconds: a day.
+pub const ID_AHEAD_MS_MAX: u64 = 24 * 3600 * 1000;
+
+/// One message on its way into a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// Where to.
+    pub conversation: ConversationId,
+    /// Who sends it.
+    pub sender: AccountId,
+    /// Its id, the same for every retry.
+    pub message_id: ClientMessageId,
+    /// What it is.
+    pub kind: EntryKind,
+    /// The encoded content.
+    pub content: Bytes,
+    /// Its lane.
+    pub priority: Priority,
+    /// Not handed over after this, in Unix milliseconds; 0: no deadline.
+    pub deliver_before_ms: u64,
+    /// With a membership entry: what it changes.
+    pub changes: Vec<MemberChange>,
+}
+
+/// One account that joins or leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemberChange {
+    /// Who.
+    pub account: AccountId,
+    /// true: joins; false: leaves.
+    pub joins: bool,
+}
+
+/// What tells two messages with the same id apart: a SHA-256 of kind and content, cut to 16 bytes.
+pub type Digest = [u8; 16];
+
+/// What makes an id unique.
+pub type IdKey = (ConversationId, AccountId, ClientMessageId);
+
+/// An id that is stored already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredId {
+    /// The number it got.
+    pub sequence: SequenceNumber,
+    /// What it said.
+    pub digest: Digest,
+    /// When, in Unix milliseconds.
+    pub committed_at_ms: u64,
+}
+
+/// A conversation as the owner knows it. Valid as long as the head row still says the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConversationState {
+    /// The newest entry.
+    pub head: SequenceNumber,
+    /// The newest membership entry.
+    pub membership: SequenceNumber,
+    /// The fencing number of the owner.
+    pub owner_epoch: u64,
+    /// Who is in it now.
+    pub members: BTreeSet<AccountId>,
+}
+
+impl ConversationState {
+    /// A pair before its first entry. Its members follow from its id.
+    #[must_use]
+    pub fn new_pair(low: AccountId, high: AccountId) -> Self {
+        Self {
+            head: SequenceNumber::ZERO,
+            membership: SequenceNumber::ZERO,
+            owner_epoch: 0,
+            members: BTreeSet::from([low, high]),
+        }
+    }
+}
+
+/// What becomes of one append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Stored by this batch, if it commits.
+    Store(SequenceNumber),
+    /// Stored before, or earlier in this batch: the first answer again.
+    Duplicate {
+        /// The number it got.
+        sequence: SequenceNumber,
+        /// When, in Unix milliseconds.
+        committed_at_ms: u64,
+    },
+    /// A membership entry that would change nothing: not stored, no number.
+    NothingToDo,
+    /// Not stored, final.
+    Refuse(Refusal),
+}
+
+/// One row to insert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEntry {
+    /// Which append of the batch.
+    pub index: usize,
+    /// Its number.
+    pub sequence: SequenceNumber,
+    /// The digest of what it says.
+    pub digest: Digest,
+    /// What of its changes has an effect.
+    pub changes: Vec<MemberChange>,
+    /// The newest membership entry as of this one (this one, if it is one).
+    pub membership: SequenceNumber,
+    /// The membership entry before this one, if it is one.
+    pub previous_membership: SequenceNumber,
+}
+
+/// A head row to move.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeadMove {
+    /// What it must still be. Head zero: the row is made with the first entry of a pair.
+    pub from: ConversationState,
+    /// What it becomes.
+    pub to: ConversationState,
+}
+
+/// The plan of a batch.
+#[derive(Debug, Default)]
+pub struct BatchPlan {
+    /// One for each append, in order.
+    pub verdicts: Vec<Verdict>,
+    /// What to insert, in order.
+    pub entries: Vec<NewEntry>,
+    /// What to move, by conversation.
+    pub heads: BTreeMap<ConversationId, HeadMove>,
+}
+
+/// What the engine knows of a batch's ids and conversations.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// The ids of the batch that are stored.
+    pub ids: HashMap<IdKey, StoredId>,
+    /// The conversations of the batch that exist.
+    pub conversations: HashMap<ConversationId, ConversationState>,
+}
+
+/// Decides a batch.
+#[must_use]
+pub fn plan(
+    batch: &[Append],
+    digest: impl Fn(&Append) -> Digest,
+    known: &Known,
+    now_ms: u64,
+) -> BatchPlan {
+    let mut planner = Planner {
+        known,
+        now_ms,
+        new_ids: HashMap::new(),
+        plan: BatchPlan::default(),
+    };
+    for (index, append) in batch.iter().enumerate() {
+        let digest = digest(append);
+        let verdict = planner
+            .decide(index, append, digest)
+            .unwrap_or_else(Verdict::Refuse);
+        planner.plan.verdicts.push(verdict);
+    }
+    planner.plan
+}
+
+struct Planner<'a> {
+    known: &'a Known,
+    now_ms: u64,
+    /// Ids that this batch stores: twice the same id within it is one message too.
+    new_ids: HashMap<IdKey, StoredId>,
+    plan: BatchPlan,
+}
+
+impl Planner<'_> {
+    fn decide(
+        &mut self,
+        index: usize,
+        append: &Append,
+        digest: Digest,
+    ) -> Result<Verdict, Refusal> {
+        let key = (append.conversation, append.sender, append.message_id);
+        if let Some(stored) = self.known.ids.get(&key).or_else(|| self.new_ids.get(&key)) {
+            return repeat(stored, digest);
+        }
+        check_age(append, self.now_ms)?;
+        let from = self.before(append.conversation)?;
+        let now = self
+            .plan
+            .heads
+            .get(&append.conversation)
+            .map_or(&from, |head| &head.to);
+        // The first entry of a group is the one by which its creator joins.
+        let opens = now.head == SequenceNumber::ZERO && append.kind == EntryKind::Membership;
+        if !opens && !now.members.contains(&append.sender) {
+            return Err(Refusal::new(
+                ErrorCode::NotAMember,
+                format!(
+                    "{} is not a member of {}",
+                    append.sender, append.conversation
+                ),
+            ));
+        }
+        let mut to = now.clone();
+        to.head = to.head.next();
+        let changes = apply(&mut to, append)?;
+        if append.kind == EntryKind::Membership {
+            if changes.is_empty() {
+                return Ok(Verdict::NothingToDo);
+            }
+            to.membership = to.head;
+        }
+        self.plan.entries.push(NewEntry {
+            index,
+            sequence: to.head,
+            digest,
+            changes,
+            membership: to.membership,
+            previous_membership: now.membership,
+        });
+        let sequence = to.head;
+        let stored = StoredId {
+            sequence,
+            digest,
+            committed_at_ms: self.now_ms,
+        };
+        self.new_ids.insert(key, stored);
+        self.plan
+            .heads
+            .insert(append.conversation, HeadMove { from, to });
+        Ok(Verdict::Store(sequence))
+    }
+
+    /// The conversation as it is in the database.
+    fn before(&self, conversation: ConversationId) -> Result<ConversationState, Refusal> {
+        if let Some(state) = self.known.conversations.get(&conversation) {
+            return Ok(state.clone());
+        }
+        match conversation.kind() {
+            ConversationKind::Pair(low, high) => Ok(ConversationState::new_pair(low, high)),
+            ConversationKind::Group(_) => Err(Refusal::new(
+                ErrorCode::NoSuchConversation,
+                format!("there is no conversation {conversation}"),
+            )),
+        }
+    }
+}
+
+fn repeat(stored: &StoredId, digest: Digest) -> Result<Verdict, Refusal> {
+    if stored.digest == digest {
+        let StoredId {
+            sequence,
+            committed_at_ms,
+            ..
+        } = *stored;
+        return Ok(Verdict::Duplicate {
+            sequence,
+            committed_at_ms,
+        });
+    }
+    Err(Refusal::new(
+        ErrorCode::Conflict,
+        format!(
+            "the same client_message_id was stored as {} with another body",
+            stored.sequence
+        ),
+    ))
+}
+
+fn check_age(append: &Append, now_ms: u64) -> Result<(), Refusal> {
+    let made_at_ms = append.message_id.made_at_ms();
+    if made_at_ms.saturating_add(ID_HORIZON_MS) < now_ms {
+        return Err(Refusal::new(
+            ErrorCode::TooOld,
+            "the client_message_id is older than ids are kept: the outcome is unknown",
+        ));
+    }
+    if made_at_ms > now_ms.saturating_add(ID_AHEAD_MS_MAX) {
+        return Err(Refusal::bad_request(
+            "client_message_id: its time is more than a day ahead; set the clock",
+        ));
+    }
+    if append.deliver_before_ms != 0 && append.deliver_before_ms <= now_ms {
+        return Err(Refusal::new(
+            ErrorCode::Expired,
+            "deliver_before_ms has passed",
+        ));
+    }
+    Ok(())
+}
+
+/// Applies the membership changes that have an effect, and returns them.
+fn apply(state: &mut ConversationState, append: &Append) -> Result<Vec<MemberChange>, Refusal> {
+    let mut effective = Vec::new();
+    for change in &append.changes {
+        let changed = if change.joins {
+            state.members.insert(change.account)
+        } else {
+            state.members.remove(&change.account)
+        };
+        if changed {
+            effective.push(*change);
+        }
+    }
+    if state.members.len() > GROUP_MEMBERS_MAX {
+        return Err(Refusal::new(
+            ErrorCode::LimitReached,
+            format!("a group has at most {GROUP_MEMBERS_MAX} members"),
+        ));
+    }
+    Ok(effective)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_MS: u64 = 1_800_000_000_000;
+
+    fn append(conversation: ConversationId, sender: u64, id: u8, said: &'static str) -> Append {
+        Append {
+            conversation,
+            sender: AccountId(sender),
+            message_id: ClientMessageId::new(NOW_MS, [id; 10]),
+            kind: EntryKind::Text,
+            content: Bytes::from_static(said.as_bytes()),
+            priority: Priority::Chat,
+            deliver_before_ms: 0,
+            changes: Vec::new(),
+        }
+    }
+
+    fn membership(conversation: ConversationId, id: u8, changes: &[(u64, bool)]) -> Append {
+        let changes = changes
+            .iter()
+            .map(|(account, joins)| MemberChange {
+                account: AccountId(*account),
+                joins: *joins,
+            })
+            .collect();
+        Append {
+            kind: EntryKind::Membership,
+            changes,
+            ..append(conversation, 1, id, "m")
+        }
+    }
+
+    fn group(members: &[u64]) -> (ConversationId, Known) {
+        let conversation = ConversationId::group(7);
+        let state = ConversationState {
+            head: SequenceNumber(10),
+            membership: SequenceNumber(3),
+            owner_epoch: 0,
+            members: members.iter().copied().map(AccountId).collect(),
+        };
+        (
+            conversation,
+            Known {
+                conversations: [(conversation, state)].into(),
+                ..Known::default()
+            },
+        )
+    }
+
+    fn digest(append: &Append) -> Digest {
+        let mut digest = [0; 16];
+        let cut = append.content.len().min(16);
+        digest[..cut].copy_from_slice(&append.content[..cut]);
+        digest
+    }
+
+    fn decide(batch: &[Append], known: &Known) -> BatchPlan {
+        plan(batch, digest, known, NOW_MS)
+    }
+
+    fn code(verdict: &Verdict) -> Option<ErrorCode> {
+        if let Verdict::Refuse(refusal) = verdict {
+            Some(refusal.code)
+        } else {
+            None
+        }
+    }
+
+    #[test]
+    fn numbers_are_dense_and_refused_messages_take_none() {
+        let (g, known) = group(&[1, 2]);
+        let plan = decide(
+            &[
+                append(g, 1, 1, "a"),
+                append(g, 9, 2, "b"),
+                append(g, 2, 3, "c"),
+            ],
+            &known,
+        );
+        assert_eq!(plan.verdicts[0], Verdict::Store(SequenceNumber(11)));
+        assert_eq!(code(&plan.verdicts[1]), Some(ErrorCode::NotAMember));
+        assert_eq!(plan.verdicts[2], Verdict::Store(SequenceNumber(12)));
+        assert_eq!(plan.heads[&g].from.head, SequenceNumber(10));
+        assert_eq!(plan.heads[&g].to.head, SequenceNumber(12));
+    }
+
+    #[test]
+    fn twice_the_same_id_in_a_batch_is_one_message_and_another_body_a_conflict() {
+        let (g, known) = group(&[1]);
+        let plan = decide(
+            &[
+                append(g, 1, 1, "a"),
+                append(g, 1, 1, "a"),
+                append(g, 1, 1, "b"),
+            ],
+            &known,
+        );
+        assert_eq!(
+            plan.verdicts[1],
+            Verdict::Duplicate {
+                sequence: SequenceNumber(11),
+                committed_at_ms: NOW_MS
+            }
+        );
+        assert_eq!(code(&plan.verdicts[2]), Some(ErrorCode::Conflict));
+        assert_eq!(plan.entries.len(), 1);
+    }
+
+    #[test]
+    fn membership_holds_from_its_entry_on_within_the_batch() {
+        let (g, known) = group(&[1]);
+        let plan = decide(
+            &[
+                append(g, 2, 1, "too early"),
+                membership(g, 2, &[(2, true), (1, true)]),
+                append(g, 2, 3, "in"),
+                membership(g, 4, &[(2, false)]),
+                append(g, 2, 5, "too late"),
+                membership(g, 6, &[(1, true)]),
+            ],
+            &known,
+        );
+        assert_eq!(code(&plan.verdicts[0]), Some(ErrorCode::NotAMember));
+        assert_eq!(plan.verdicts[2], Verdict::Store(SequenceNumber(12)));
+        assert_eq!(code(&plan.verdicts[4]), Some(ErrorCode::NotAMember));
+        assert_eq!(plan.verdicts[5], Verdict::NothingToDo);
+        let joined = &plan.entries[0];
+        assert_eq!(
+            joined.changes,
+            [MemberChange {
+                account: AccountId(2),
+                joins: true
+            }]
+        );
+        assert_eq!((joined.previous_membership.0, joined.membership.0), (3, 11));
+        assert_eq!(plan.entries[2].previous_membership, SequenceNumber(11));
+    }
+
+    #[test]
+    fn a_pair_needs_no_set_up_and_a_group_does() {
+        let pair = ConversationId::pair(AccountId(1), AccountId(2));
+        let nowhere = ConversationId::group(99);
+        let plan = decide(
+            &[
+                append(pair, 2, 1, "hi"),
+                append(pair, 3, 2, "me too"),
+                append(nowhere, 1, 3, "x"),
+            ],
+            &Known::default(),
+        );
+        assert_eq!(plan.verdicts[0], Verdict::Store(SequenceNumber(1)));
+        assert_eq!(code(&plan.verdicts[1]), Some(ErrorCode::NotAMember));
+        assert_eq!(code(&plan.verdicts[2]), Some(ErrorCode::NoSuchConversation));
+    }
+
+    #[test]
+    fn times_are_bounded() {
+        let (g, known) = group(&[1]);
+        let made = |at_ms| Append {
+            message_id: ClientMessageId::new(at_ms, [1; 10]),
+            ..append(g, 1, 1, "a")
+        };
+        let expired = Append {
+            deliver_before_ms: NOW_MS,
+            ..append(g, 1, 2, "b")
+        };
+        let batch = [
+            made(NOW_MS - ID_HORIZON_MS - 1),
+            made(NOW_MS + ID_AHEAD_MS_MAX + 1),
+            expired,
+        ];
+        let plan = decide(&batch, &known);
+        let codes: Vec<_> = plan.verdicts.iter().map(code).collect();
+        let expected = [ErrorCode::TooOld, ErrorCode::BadRequest, ErrorCode::Expired];
+        assert_eq!(codes, expected.map(Some));
+    }
+}
