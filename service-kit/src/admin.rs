@@ -65,13 +65,13 @@ impl ReadyGate {
     }
 }
 
-/// Serves the admin port until the drain is over. An accept error ends it and is returned.
+/// Serves the admin port until the drain is over.
 pub async fn serve(
     listener: TcpListener,
     telemetry: Telemetry,
     readiness: Readiness,
     drain: Drain,
-) -> std::io::Result<()> {
+) {
     let upkeep = telemetry.clone();
     let app = Router::new()
         .route("/live", get(|| std::future::ready("ok\n")))
@@ -82,8 +82,12 @@ pub async fn serve(
         );
     let stop = async move { drain.draining().await };
     tokio::select! {
-        served = axum::serve(listener, app).with_graceful_shutdown(stop).into_future() => served,
-        () = upkeep.upkeep() => Ok(()),
+        served = axum::serve(listener, app).with_graceful_shutdown(stop).into_future() => {
+            if let Err(error) = served {
+                tracing::error!(%error, "the admin port has ended");
+            }
+        }
+        () = upkeep.upkeep() => {}
     }
 }
 

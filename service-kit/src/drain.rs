@@ -82,16 +82,25 @@ impl Drain {
 
 /// Ends at SIGTERM or SIGINT. Cancel-safe.
 ///
-/// # Errors
-/// The handlers could not be installed.
-pub async fn signal() -> std::io::Result<()> {
-    let mut terminate = unix_signal(SignalKind::terminate())?;
-    let mut interrupt = unix_signal(SignalKind::interrupt())?;
+/// Where a handler cannot be installed the system's own answer to that signal stays: the process
+/// is killed without a drain.
+pub async fn signal() {
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = received(SignalKind::terminate()) => {}
+        () = received(SignalKind::interrupt()) => {}
     }
-    Ok(())
+}
+
+async fn received(kind: SignalKind) {
+    match unix_signal(kind) {
+        Ok(mut signals) => {
+            signals.recv().await;
+        }
+        Err(error) => {
+            tracing::error!(%error, ?kind, "this signal will not drain the process");
+            std::future::pending().await
+        }
+    }
 }
 
 #[cfg(test)]

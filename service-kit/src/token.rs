@@ -50,9 +50,6 @@ pub enum KeyError {
     /// It holds no Ed25519 key.
     #[error("{0} holds no Ed25519 key in PEM")]
     Pem(String),
-    /// The system gave no randomness.
-    #[error("no randomness for a new key")]
-    Random,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,6 +58,36 @@ struct Claims {
     /// Seconds since the Unix epoch, as the standard has it.
     iat: u64,
     exp: u64,
+}
+
+/// Whom a verified token speaks for. Only [`TokenVerifier::verify`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Subject(String);
+
+impl Subject {
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for Subject {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<Subject> for String {
+    fn from(subject: Subject) -> Self {
+        subject.0
+    }
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// Signs tokens.
@@ -110,7 +137,7 @@ impl TokenVerifier {
     }
 
     /// The subject of a good token.
-    pub fn verify(&self, token: &str, now_ms: u64) -> Result<String, TokenError> {
+    pub fn verify(&self, token: &str, now_ms: u64) -> Result<Subject, TokenError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Malformed);
         }
@@ -128,22 +155,26 @@ impl TokenVerifier {
         if now_ms / 1000 >= claims.exp {
             Err(TokenError::Expired)
         } else {
-            Ok(claims.sub)
+            Ok(Subject(claims.sub))
         }
     }
 }
 
 /// A new key pair: the private key as PKCS#8, the public one as `SubjectPublicKeyInfo`, both PEM.
-pub fn generate_key_pair() -> Result<(String, String), KeyError> {
+///
+/// # Panics
+/// If the system has no randomness; nothing safe could go on without it.
+#[must_use]
+pub fn generate_key_pair() -> (String, String) {
     let pkcs8 =
-        Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| KeyError::Random)?;
-    let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).map_err(|_| KeyError::Random)?;
+        Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("the system has randomness");
+    let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).expect("a new key is a good key");
     let mut public = ED25519_SPKI_PREFIX.to_vec();
     public.extend_from_slice(pair.public_key().as_ref());
-    Ok((
+    (
         pem("PRIVATE KEY", pkcs8.as_ref()),
         pem("PUBLIC KEY", &public),
-    ))
+    )
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
@@ -172,7 +203,7 @@ mod tests {
     use super::*;
 
     fn keys() -> (TokenSigner, TokenVerifier) {
-        let (private, public) = generate_key_pair().unwrap();
+        let (private, public) = generate_key_pair();
         let folder = tempfile::tempdir().unwrap();
         let (private_path, public_path) = (folder.path().join("k"), folder.path().join("p"));
         std::fs::write(&private_path, private).unwrap();
@@ -187,7 +218,8 @@ mod tests {
     fn a_token_names_its_subject_until_it_expires() {
         let (signer, verifier) = keys();
         let token = signer.sign("someone", 1_000_000, 60_000);
-        assert_eq!(verifier.verify(&token, 1_059_999), Ok("someone".into()));
+        let subject = verifier.verify(&token, 1_059_999).unwrap();
+        assert_eq!(subject.as_str(), "someone");
         assert_eq!(verifier.verify(&token, 1_060_000), Err(TokenError::Expired));
     }
 

@@ -59,19 +59,26 @@ struct Recorder {
 }
 
 impl Handler for Recorder {
-    async fn call(self: Arc<Self>, peer: Peer, request: Request) -> Result<Bytes, Refusal> {
-        self.started.lock().extend_from_slice(&request.body);
-        match request.method {
-            NEVER => std::future::pending().await,
-            LATER => self.go.notified().await,
-            REFUSE => return Err(Refusal::new(ErrorCode::Forbidden, peer.name())),
-            TELL_ME => peer.notify_wait(9, request.body.clone()).await.unwrap(),
-            _ => {}
+    fn call(
+        self: &Arc<Self>,
+        peer: &Peer,
+        request: Request,
+    ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + 'static {
+        let (recorder, peer) = (Arc::clone(self), peer.clone());
+        async move {
+            recorder.started.lock().extend_from_slice(&request.body);
+            match request.method {
+                NEVER => std::future::pending().await,
+                LATER => recorder.go.notified().await,
+                REFUSE => return Err(Refusal::new(ErrorCode::Forbidden, peer.name())),
+                TELL_ME => peer.notify_wait(9, request.body.clone()).await.unwrap(),
+                _ => {}
+            }
+            Ok(request.body)
         }
-        Ok(request.body)
     }
 
-    async fn notice(self: Arc<Self>, _: Peer, _: u16, body: Bytes) {
+    async fn notice(self: &Arc<Self>, _: &Peer, _: u16, body: Bytes) {
         self.noticed.lock().extend_from_slice(&body);
         self.noticed_one.notify_one();
     }
@@ -129,7 +136,7 @@ impl World {
                 address,
                 tls,
             },
-            &self.client,
+            self.client.clone(),
         )
     }
 

@@ -82,7 +82,7 @@ struct State {
 }
 
 /// Opens a link and keeps it open until the drain.
-pub fn connect(config: LinkConfig, drain: &Drain) -> (Link, LinkEvents) {
+pub fn connect(config: LinkConfig, drain: Drain) -> (Link, LinkEvents) {
     let (events, receiver) = mpsc::channel(EVENTS_MAX);
     let shared = Arc::new(Shared {
         name: config.name,

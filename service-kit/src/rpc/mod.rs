@@ -14,7 +14,7 @@ use prost::Message;
 
 pub use link::{Link, LinkConfig, LinkEvent, LinkEvents, connect};
 pub use protocol::error::decode_body as decode;
-pub use server::{Handler, NotifyError, Peer, Request, serve};
+pub use server::{Closed, Handler, NotifyError, Peer, Request, serve};
 
 /// Frames that wait for the socket of one connection. When full: a call is refused as
 /// *unavailable*, a notice of the server's is refused to its caller, and all else waits.

@@ -31,25 +31,25 @@ pub trait Handler: Send + Sync + 'static {
     /// Answers a request. It is polled once in the order of arrival, so that what it does before
     /// its first wait keeps the sender's order; after that requests run side by side.
     fn call(
-        self: Arc<Self>,
-        peer: Peer,
+        self: &Arc<Self>,
+        peer: &Peer,
         request: Request,
     ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + 'static;
 
     /// Takes a notice. Notices of one connection are taken one after the other, and nothing else
     /// is read meanwhile: waiting here slows the sender down.
     fn notice(
-        self: Arc<Self>,
-        peer: Peer,
+        self: &Arc<Self>,
+        peer: &Peer,
         method: u16,
         body: Bytes,
     ) -> impl Future<Output = ()> + Send;
 
     /// A verified peer has connected.
-    fn connected(&self, _peer: &Peer) {}
+    fn connected(self: &Arc<Self>, _peer: &Peer) {}
 
     /// A peer is gone; nothing of it arrives any more.
-    fn closed(&self, _peer: &Peer) {}
+    fn closed(self: &Arc<Self>, _peer: &Peer) {}
 }
 
 /// A request as it arrived.
@@ -82,6 +82,17 @@ pub enum NotifyError {
     Closed,
 }
 
+/// The peer is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the peer is gone")]
+pub struct Closed;
+
+impl From<Closed> for NotifyError {
+    fn from(_: Closed) -> Self {
+        Self::Closed
+    }
+}
+
 impl Peer {
     /// Unique among the connections of this process.
     #[must_use]
@@ -106,11 +117,11 @@ impl Peer {
     }
 
     /// Queues a notice, waiting for room. Cancel-safe: cancelled, nothing is queued.
-    pub async fn notify_wait(&self, method: u16, body: Bytes) -> Result<(), NotifyError> {
+    pub async fn notify_wait(&self, method: u16, body: Bytes) -> Result<(), Closed> {
         self.queue
             .send(notice(method, body))
             .await
-            .map_err(|_| NotifyError::Closed)
+            .map_err(|_| Closed)
     }
 }
 
@@ -236,9 +247,7 @@ async fn take<H: Handler>(
     drain: &Drain,
 ) {
     if frame.correlation == 0 {
-        Arc::clone(handler)
-            .notice(peer.clone(), frame.kind, frame.body)
-            .await;
+        handler.notice(peer, frame.kind, frame.body).await;
         return;
     }
     let Ok(permit) = Arc::clone(at_work).acquire_owned().await else {
@@ -251,7 +260,7 @@ async fn take<H: Handler>(
         body: frame.body,
         deadline,
     };
-    let mut call = Box::pin(Arc::clone(handler).call(peer.clone(), request));
+    let mut call = Box::pin(handler.call(peer, request));
     match futures_util::poll!(call.as_mut()) {
         Poll::Ready(result) => answer(peer, frame.correlation, result).await,
         Poll::Pending => {
