@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
 use crate::drain::Drain;
+use crate::events;
 use crate::telemetry::Telemetry;
 
 /// What this process still waits for before it can do its work. Clones share one.
@@ -84,7 +85,7 @@ pub async fn serve(
     tokio::select! {
         served = axum::serve(listener, app).with_graceful_shutdown(stop).into_future() => {
             if let Err(error) = served {
-                tracing::error!(%error, "the admin port has ended");
+                events::admin_ended(&error);
             }
         }
         () = upkeep.upkeep() => {}

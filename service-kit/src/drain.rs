@@ -4,14 +4,23 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal as unix_signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::events;
+
+/// How long the last tasks have when the others have used up the grace: for a flush.
+pub const LAST_GRACE_MIN: Duration = Duration::from_millis(250);
 
 /// Tracks the tasks of a process and tells them when to end. Clones share one drain.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     tasks: TaskTracker,
-    token: CancellationToken,
+    started: CancellationToken,
+    /// What the tasks rest on, such as a link: it ends after them.
+    last_tasks: TaskTracker,
+    drained: CancellationToken,
 }
 
 /// How a drain ended.
@@ -42,31 +51,54 @@ impl Drain {
         self.tasks.spawn(task)
     }
 
+    /// Runs a task that other tasks rest on, and that ends after them. It watches
+    /// [`Drain::drained`].
+    pub fn spawn_last<F>(&self, task: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.last_tasks.spawn(task)
+    }
+
     /// Ends when the drain starts. Cancel-safe.
     pub async fn draining(&self) {
-        self.token.cancelled().await;
+        self.started.cancelled().await;
     }
 
     /// Whether the drain has started.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.token.is_cancelled()
+        self.started.is_cancelled()
+    }
+
+    /// Ends when every task of [`Drain::spawn`] has ended, or the grace has. Cancel-safe.
+    pub async fn drained(&self) {
+        self.drained.cancelled().await;
     }
 
     /// Tells every task to end.
     pub fn start(&self) {
-        self.token.cancel();
+        self.started.cancel();
         self.tasks.close();
     }
 
-    /// Starts the drain and waits for the tasks, at most for `grace`.
+    /// Starts the drain and waits for the tasks, at most for `grace`; then for those that they
+    /// rested on, which have at least [`LAST_GRACE_MIN`].
     pub async fn finish(&self, grace: Duration) -> DrainOutcome {
+        let deadline = Instant::now() + grace;
         self.start();
-        match tokio::time::timeout(grace, self.tasks.wait()).await {
-            Ok(()) => DrainOutcome::Clean,
-            Err(_) => DrainOutcome::TimedOut {
-                remaining: self.tasks.len(),
-            },
+        let waited = tokio::time::timeout_at(deadline, self.tasks.wait()).await;
+        self.drained.cancel();
+        self.last_tasks.close();
+        let deadline = deadline.max(Instant::now() + LAST_GRACE_MIN);
+        let waited_last = tokio::time::timeout_at(deadline, self.last_tasks.wait()).await;
+        if waited.is_ok() && waited_last.is_ok() {
+            DrainOutcome::Clean
+        } else {
+            DrainOutcome::TimedOut {
+                remaining: self.tasks.len() + self.last_tasks.len(),
+            }
         }
     }
 
@@ -75,7 +107,9 @@ impl Drain {
     pub fn child(&self) -> Self {
         Self {
             tasks: TaskTracker::new(),
-            token: self.token.child_token(),
+            started: self.started.child_token(),
+            last_tasks: TaskTracker::new(),
+            drained: self.drained.child_token(),
         }
     }
 }
@@ -97,7 +131,7 @@ async fn received(kind: SignalKind) {
             signals.recv().await;
         }
         Err(error) => {
-            tracing::error!(%error, ?kind, "this signal will not drain the process");
+            events::signal_not_watched(&kind, &error);
             std::future::pending().await
         }
     }
@@ -105,6 +139,10 @@ async fn received(kind: SignalKind) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
     use super::*;
 
     #[tokio::test]
@@ -121,6 +159,26 @@ mod tests {
         drain.spawn(std::future::pending::<()>());
         let outcome = drain.finish(Duration::from_millis(10)).await;
         assert_eq!(outcome, DrainOutcome::TimedOut { remaining: 1 });
+    }
+
+    #[tokio::test]
+    async fn what_tasks_rest_on_ends_after_them() {
+        let drain = Drain::new();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let (task, task_order) = (drain.clone(), Arc::clone(&order));
+        drain.spawn_last(async move {
+            task.drained().await;
+            task_order.lock().push("link");
+        });
+        let (task, task_order) = (drain.clone(), Arc::clone(&order));
+        drain.spawn(async move {
+            task.draining().await;
+            tokio::task::yield_now().await;
+            task_order.lock().push("request");
+        });
+        let outcome = drain.finish(Duration::from_secs(5)).await;
+        assert_eq!(outcome, DrainOutcome::Clean);
+        assert_eq!(*order.lock(), ["request", "link"]);
     }
 
     #[tokio::test]

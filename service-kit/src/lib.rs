@@ -6,8 +6,9 @@
 pub mod config;
 pub mod exit;
 
-pub mod admin;
 pub mod telemetry;
+
+pub mod admin;
 
 pub mod listen;
 pub mod tls;
@@ -18,3 +19,5 @@ pub mod drain;
 pub mod snowflake;
 
 pub mod rpc;
+
+mod events;

@@ -1,5 +1,5 @@
-//! The asking end of a link. It connects again for ever; what was asked on a broken connection
-//! fails at once, saying whether it may have taken effect.
+//! The asking end of a link, as its user sees it. What is asked on a broken connection fails at
+//! once, saying whether it may have taken effect. Making the connection is not here.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -7,26 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use protocol::kind::method;
 use protocol::{ErrorCode, Frame, Refusal};
-use rand::RngExt as _;
 use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_rustls::TlsConnector;
-use tokio_util::codec::FramedRead;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::connection::{codec, set_options, write_frames};
-use super::{CONNECT_TIMEOUT, EVENTS_MAX, QUEUE_FRAMES_MAX};
+use super::connection::{Outgoing, Ticket, check_length, queued};
+use super::{CALLS_WAITING_MAX, EVENTS_MAX, QUEUE_FRAMES_MAX, keeper};
 use crate::drain::Drain;
+use crate::events;
 
-/// The first upper bound of the wait before the next connect; it doubles.
-const BACKOFF_MIN: Duration = Duration::from_millis(50);
-/// The last one.
-const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// The longest timeout of a call: what `deadline_ms` can say.
+const TIMEOUT_MAX: Duration = Duration::from_millis(u32::MAX as u64);
 
 /// Where a link goes.
 #[derive(Debug, Clone)]
@@ -43,12 +38,14 @@ pub struct LinkConfig {
 #[derive(Debug, Clone)]
 pub struct Link {
     shared: Arc<Shared>,
+    /// The connection is closed when the last of these, and of the events, is dropped.
+    _held: Arc<DropGuard>,
 }
 
 /// What happens on a link, in order.
 #[derive(Debug)]
 pub enum LinkEvent {
-    /// Connected, the first time or again.
+    /// Connected and let in, the first time or again.
     Up,
     /// The connection is lost; another is being made.
     Down,
@@ -62,12 +59,18 @@ pub enum LinkEvent {
 }
 
 /// The events of a link. Whoever reads them must not wait for an answer on the same link meanwhile:
-/// when 1024 events are waiting, nothing more is read from the socket, answers included.
+/// when 1024 events are waiting, nothing more is read from the socket, answers included. Whoever
+/// drops them gives up the notices, which are then dropped and counted; calls go on.
 #[derive(Debug)]
-pub struct LinkEvents(mpsc::Receiver<LinkEvent>);
+pub struct LinkEvents {
+    events: mpsc::Receiver<LinkEvent>,
+    drain: Drain,
+    _held: Arc<DropGuard>,
+}
 
+/// What the link and the task that keeps it connected both know.
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     name: &'static str,
     state: Mutex<State>,
     up: watch::Sender<bool>,
@@ -76,98 +79,111 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     /// Present while connected.
-    queue: Option<mpsc::Sender<Frame>>,
-    waiting: HashMap<u32, oneshot::Sender<Result<Bytes, Refusal>>>,
+    open: Option<Open>,
+    waiting: HashMap<u32, Waiting>,
     last_correlation: u32,
 }
 
-/// Opens a link and keeps it open until the drain.
+#[derive(Debug)]
+struct Open {
+    queue: mpsc::Sender<Outgoing>,
+    /// Makes the writer write what is queued, and close.
+    finish: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    caller: oneshot::Sender<Result<Bytes, Refusal>>,
+    ticket: Arc<Ticket>,
+}
+
+/// A call that waits for its answer. Dropped, it is forgotten, and withdrawn if it has not left.
+struct Asked {
+    link: Link,
+    correlation: u32,
+    ticket: Arc<Ticket>,
+    answer: oneshot::Receiver<Result<Bytes, Refusal>>,
+    asked_at: Instant,
+}
+
+/// Opens a link and keeps it open, for the tasks of the drain and a little longer than they run.
 pub fn connect(config: LinkConfig, drain: Drain) -> (Link, LinkEvents) {
-    let (events, receiver) = mpsc::channel(EVENTS_MAX);
+    let (sender, receiver) = mpsc::channel(EVENTS_MAX);
     let shared = Arc::new(Shared {
         name: config.name,
         state: Mutex::default(),
         up: watch::channel(false).0,
     });
-    let link = Link {
-        shared: Arc::clone(&shared),
+    let released = CancellationToken::new();
+    let held = Arc::new(released.clone().drop_guard());
+    drain.spawn_last(keeper::keep(
+        config,
+        Arc::clone(&shared),
+        sender,
+        released,
+        drain.clone(),
+    ));
+    let events = LinkEvents {
+        events: receiver,
+        drain,
+        _held: Arc::clone(&held),
     };
-    let tasks = drain.clone();
-    drain.spawn(async move {
-        tokio::select! {
-            () = keep(&config, &shared, &events, &tasks) => {}
-            () = tasks.draining() => {}
-        }
-        shared.fail_all(None);
-    });
-    (link, LinkEvents(receiver))
+    (
+        Link {
+            shared,
+            _held: held,
+        },
+        events,
+    )
 }
 
 impl LinkEvents {
-    /// The next event; `None` when the link is closed for good. Cancel-safe.
+    /// The next event; `None` once the drain has started. Cancel-safe.
     pub async fn next(&mut self) -> Option<LinkEvent> {
-        self.0.recv().await
+        tokio::select! {
+            biased;
+            () = self.drain.draining() => None,
+            event = self.events.recv() => event,
+        }
     }
 }
 
 impl Link {
     /// Asks. The request is queued before this returns, so that requests leave in the order of the
-    /// calls. Cancelled, the answer is dropped.
+    /// calls. Dropped, the future forgets the call, which may be carried out all the same.
     ///
     /// # Errors
-    /// What the other end answered; *unavailable* when the request never left; *outcome unknown*
-    /// when it left and no answer came within `timeout`.
+    /// What the other end answered; *unavailable* (or *rate limited*, when too many calls wait)
+    /// when the request never left; *outcome unknown* when it left and no answer came.
     pub fn call(
         &self,
         method: u16,
         body: Bytes,
         timeout: Duration,
     ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + 'static {
-        let asked = self.shared.ask(method, body, timeout);
-        let shared = Arc::clone(&self.shared);
-        async move {
-            let (correlation, answer) = asked?;
-            match tokio::time::timeout(timeout, answer).await {
-                Ok(Ok(result)) => result,
-                Ok(Err(_)) => Err(shared.unavailable()),
-                Err(_) => {
-                    shared.state.lock().waiting.remove(&correlation);
-                    Err(shared.unknown("did not answer in time"))
-                }
-            }
-        }
+        let asked = self.ask(method, body, timeout);
+        async move { asked?.answer().await }
     }
 
-    /// Queues a notice, waiting for room. Cancel-safe: cancelled, nothing is queued.
+    /// Queues a notice, waiting for room. Cancel-safe: cancelled, nothing is queued. A notice that
+    /// is queued when the connection is lost is lost with it.
     pub async fn notify(&self, method: u16, body: Bytes) -> Result<(), Refusal> {
-        let queue = self.shared.state.lock().queue.clone();
-        let queue = queue.ok_or_else(|| self.shared.unavailable())?;
-        let frame = Frame {
-            kind: method,
-            correlation: 0,
-            deadline_ms: 0,
-            body,
-        };
+        check_length(&body)?;
+        let queue = self.shared.queue()?;
         queue
-            .send(frame)
+            .send(Outgoing::notice(method, body))
             .await
-            .map_err(|_| self.shared.unavailable())
+            .map_err(|_| self.shared.away())
     }
 
     /// Queues a notice if the link is up and has room.
     pub fn try_notify(&self, method: u16, body: Bytes) -> Result<(), Refusal> {
-        let state = self.shared.state.lock();
-        let queue = state
-            .queue
-            .as_ref()
-            .ok_or_else(|| self.shared.unavailable())?;
-        let frame = Frame {
-            kind: method,
-            correlation: 0,
-            deadline_ms: 0,
-            body,
-        };
-        queue.try_send(frame).map_err(|_| self.shared.unavailable())
+        check_length(&body)?;
+        let queue = self.shared.queue()?;
+        queue.try_send(Outgoing::notice(method, body)).map_err(|_| {
+            events::notice_refused(self.shared.name);
+            self.shared.overloaded()
+        })
     }
 
     /// Whether it is connected.
@@ -182,79 +198,160 @@ impl Link {
         // The sender lives in `shared`, which this link holds.
         drop(up.wait_for(|up| *up).await);
     }
+
+    fn ask(&self, method: u16, body: Bytes, timeout: Duration) -> Result<Asked, Refusal> {
+        check_length(&body)?;
+        let asked_at = Instant::now();
+        let ticket = Arc::new(Ticket::new(asked_at + timeout.min(TIMEOUT_MAX)));
+        let (caller, answer) = oneshot::channel();
+        let correlation = self
+            .shared
+            .enqueue(method, body, &ticket, caller)
+            .inspect_err(|refusal| {
+                events::call_ended::<()>(
+                    self.shared.name,
+                    asked_at.elapsed(),
+                    &Err(refusal.clone()),
+                );
+            })?;
+        Ok(Asked {
+            link: self.clone(),
+            correlation,
+            ticket,
+            answer,
+            asked_at,
+        })
+    }
+}
+
+impl Asked {
+    async fn answer(mut self) -> Result<Bytes, Refusal> {
+        let shared = &self.link.shared;
+        let waited = tokio::time::timeout_at(self.ticket.deadline(), &mut self.answer).await;
+        let result = match waited {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(shared.away()),
+            Err(_) if self.ticket.withdraw() => Err(shared.overloaded()),
+            Err(_) => Err(shared.unknown("did not answer in time")),
+        };
+        events::call_ended(shared.name, self.asked_at.elapsed(), &result);
+        result
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.ticket.withdraw();
+        self.link
+            .shared
+            .state
+            .lock()
+            .waiting
+            .remove(&self.correlation);
+    }
 }
 
 impl Shared {
-    fn ask(
+    fn enqueue(
         &self,
         method: u16,
         body: Bytes,
-        timeout: Duration,
-    ) -> Result<(u32, oneshot::Receiver<Result<Bytes, Refusal>>), Refusal> {
+        ticket: &Arc<Ticket>,
+        caller: oneshot::Sender<Result<Bytes, Refusal>>,
+    ) -> Result<u32, Refusal> {
         let mut state = self.state.lock();
-        let Some(queue) = state.queue.clone() else {
-            return Err(self.unavailable());
-        };
-        let correlation = state.next_correlation();
-        let deadline_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
-        let (sender, answer) = oneshot::channel();
-        state.waiting.insert(correlation, sender);
-        if queue
-            .try_send(Frame {
-                kind: method,
-                correlation,
-                deadline_ms,
-                body,
-            })
-            .is_err()
-        {
-            state.waiting.remove(&correlation);
-            metrics::counter!("im_link_calls_refused_total", "link" => self.name).increment(1);
-            return Err(self.unavailable());
+        if state.waiting.len() >= CALLS_WAITING_MAX {
+            events::call_refused(self.name, "waiting");
+            let why = format!("too many calls wait for {}", self.name);
+            return Err(Refusal::new(ErrorCode::RateLimited, why));
         }
-        Ok((correlation, answer))
+        let correlation = state.next_correlation();
+        let open = state.open.as_ref().ok_or_else(|| {
+            events::call_refused(self.name, "down");
+            self.away()
+        })?;
+        let request = Outgoing::request(method, correlation, body, Arc::clone(ticket));
+        open.queue.try_send(request).map_err(|_| {
+            events::call_refused(self.name, "queue");
+            self.overloaded()
+        })?;
+        let ticket = Arc::clone(ticket);
+        state
+            .waiting
+            .insert(correlation, Waiting { caller, ticket });
+        Ok(correlation)
     }
 
-    fn unavailable(&self) -> Refusal {
-        Refusal::unavailable(format!("{} is away or overloaded", self.name))
+    fn queue(&self) -> Result<mpsc::Sender<Outgoing>, Refusal> {
+        let state = self.state.lock();
+        let open = state.open.as_ref().ok_or_else(|| self.away())?;
+        Ok(open.queue.clone())
     }
 
-    fn unknown(&self, why: &str) -> Refusal {
-        Refusal::new(ErrorCode::OutcomeUnknown, format!("{} {why}", self.name))
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
     }
 
-    fn opened(&self, queue: mpsc::Sender<Frame>) {
-        self.state.lock().queue = Some(queue);
+    /// Takes a new connection into use and returns the queue for its writer.
+    pub(super) fn opened(&self, finish: CancellationToken) -> mpsc::Receiver<Outgoing> {
+        let (queue, frames) = mpsc::channel(QUEUE_FRAMES_MAX);
+        self.state.lock().open = Some(Open { queue, finish });
         self.up.send_replace(true);
+        frames
     }
 
-    fn answered(&self, frame: Frame) {
+    pub(super) fn answered(&self, frame: Frame) {
         let Some(waiting) = self.state.lock().waiting.remove(&frame.correlation) else {
-            return; // Its caller has stopped waiting.
+            events::answer_unclaimed(self.name); // Its caller has stopped waiting.
+            return;
         };
         let result = match frame.kind {
             method::OK => Ok(frame.body),
             _ => Err(Refusal::decode(&frame.body)),
         };
-        drop(waiting.send(result));
+        drop(waiting.caller.send(result));
     }
 
-    /// Every caller is told now: *unavailable* if its frame is still in the queue, else *unknown*.
-    fn fail_all(&self, unwritten: Option<&mut mpsc::Receiver<Frame>>) {
+    /// The connection is lost. Every caller is told now: *unavailable* if its request has not left
+    /// and never will, else *outcome unknown*.
+    pub(super) fn lost(&self) {
+        if let Some(open) = self.fail_calls() {
+            events::frames_dropped(self.name, queued(&open.queue));
+        }
+    }
+
+    /// The connection is to be closed: its callers are told, and queued notices are still written.
+    pub(super) fn close(&self) {
+        if let Some(open) = self.fail_calls() {
+            open.finish.cancel();
+        }
+    }
+
+    fn fail_calls(&self) -> Option<Open> {
         self.up.send_replace(false);
         let mut state = self.state.lock();
-        state.queue = None;
-        if let Some(queue) = unwritten {
-            queue.close();
-            while let Ok(frame) = queue.try_recv() {
-                if let Some(waiting) = state.waiting.remove(&frame.correlation) {
-                    drop(waiting.send(Err(self.unavailable())));
-                }
-            }
-        }
+        let open = state.open.take();
         for (_, waiting) in state.waiting.drain() {
-            drop(waiting.send(Err(self.unknown("went away before it answered"))));
+            let refusal = if waiting.ticket.withdraw() {
+                self.away()
+            } else {
+                self.unknown("went away before it answered")
+            };
+            drop(waiting.caller.send(Err(refusal)));
         }
+        open
+    }
+
+    fn away(&self) -> Refusal {
+        Refusal::unavailable(format!("{} is away", self.name))
+    }
+
+    fn overloaded(&self) -> Refusal {
+        Refusal::unavailable(format!("{} does not take more", self.name))
+    }
+
+    fn unknown(&self, why: &str) -> Refusal {
+        Refusal::new(ErrorCode::OutcomeUnknown, format!("{} {why}", self.name))
     }
 }
 
@@ -271,91 +368,21 @@ impl State {
     }
 }
 
-async fn keep(
-    config: &LinkConfig,
-    shared: &Arc<Shared>,
-    events: &mpsc::Sender<LinkEvent>,
-    drain: &Drain,
-) {
-    let mut bound = BACKOFF_MIN;
-    loop {
-        match open(config).await {
-            Ok(stream) => {
-                bound = BACKOFF_MIN;
-                if !use_connection(stream, shared, events, drain).await {
-                    return;
-                }
-            }
-            Err(error) => {
-                tracing::debug!(peer = config.name, address = config.address, %error, "no link");
-            }
-        }
-        let wait = rand::rng().random_range(BACKOFF_MIN / 2..=bound);
-        tokio::time::sleep(wait).await;
-        bound = (bound * 2).min(BACKOFF_MAX);
-        metrics::counter!("im_link_connects_total", "link" => config.name).increment(1);
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-type TlsStream = tokio_rustls::client::TlsStream<TcpStream>;
-
-async fn open(config: &LinkConfig) -> std::io::Result<TlsStream> {
-    let connect = async {
-        let stream = TcpStream::connect(&config.address).await?;
-        set_options(&stream);
-        let name = ServerName::try_from(config.name).map_err(std::io::Error::other)?;
-        TlsConnector::from(Arc::clone(&config.tls))
-            .connect(name, stream)
-            .await
-    };
-    tokio::time::timeout(CONNECT_TIMEOUT, connect)
-        .await
-        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
-}
-
-/// Returns whether anybody still listens to the events.
-async fn use_connection(
-    stream: TlsStream,
-    shared: &Arc<Shared>,
-    events: &mpsc::Sender<LinkEvent>,
-    drain: &Drain,
-) -> bool {
-    let (reader, writer) = tokio::io::split(stream);
-    let (queue, frames) = mpsc::channel(QUEUE_FRAMES_MAX);
-    let mut writing = drain.spawn(write_frames(writer, frames));
-    shared.opened(queue);
-    let mut listened = events.send(LinkEvent::Up).await.is_ok();
-    let mut reader = FramedRead::new(reader, codec());
-    let mut unwritten = None;
-    while listened {
-        let frame = tokio::select! {
-            frame = reader.next() => frame,
-            // The writer ends first only when the socket failed.
-            ended = &mut writing => {
-                unwritten = ended.ok();
-                break;
-            }
+    #[test]
+    fn correlations_skip_zero_and_those_in_use() {
+        let mut state = State {
+            last_correlation: u32::MAX - 1,
+            ..State::default()
         };
-        match frame {
-            Some(Ok(frame)) if frame.correlation == 0 => {
-                let notice = LinkEvent::Notice {
-                    method: frame.kind,
-                    body: frame.body,
-                };
-                listened = events.send(notice).await.is_ok();
-            }
-            Some(Ok(frame)) => shared.answered(frame),
-            Some(Err(error)) => {
-                tracing::debug!(peer = shared.name, %error, "link lost");
-                break;
-            }
-            None => break,
-        }
+        let (caller, _answer) = oneshot::channel();
+        let deadline = Instant::now();
+        let ticket = Arc::new(Ticket::new(deadline));
+        state.waiting.insert(1, Waiting { caller, ticket });
+        let next = [(); 2].map(|()| state.next_correlation());
+        assert_eq!(next, [u32::MAX, 2]);
     }
-    if unwritten.is_none() {
-        // The other half is dead: what the writer still holds cannot be told from what it wrote.
-        writing.abort();
-    }
-    shared.fail_all(unwritten.as_mut().map(|(queue, _)| queue));
-    listened && events.send(LinkEvent::Down).await.is_ok()
 }

@@ -9,27 +9,34 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use protocol::kind::method;
-use protocol::{Frame, FrameError, Refusal};
+use protocol::{ErrorCode, Frame, FrameCodec, FrameError, Refusal};
 use rustls::ServerConfig;
 use thiserror::Error;
+use tokio::io::{AsyncWriteExt as _, ReadHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::codec::FramedRead;
+use tokio_util::sync::CancellationToken;
 
-use super::connection::{codec, set_options, write_frames};
-use super::{CONNECT_TIMEOUT, QUEUE_FRAMES_MAX, REQUESTS_AT_WORK_MAX};
+use super::connection::{Outgoing, check_length, queued, read_frames, set_options, write_frames};
+use super::{ADMITTED, CONNECT_TIMEOUT, PEERS_MAX, QUEUE_FRAMES_MAX, REQUESTS_AT_WORK_MAX};
 use crate::drain::Drain;
-use crate::tls;
+use crate::{events, tls};
 
 /// After a failed accept: long enough not to spin while the process is out of files.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
+/// The next peer's id, for all listeners of the process.
+static NEXT_PEER: AtomicU64 = AtomicU64::new(1);
+
 /// What a process does with what arrives on its links.
 pub trait Handler: Send + Sync + 'static {
     /// Answers a request. It is polled once in the order of arrival, so that what it does before
-    /// its first wait keeps the sender's order; after that requests run side by side.
+    /// its first wait keeps the sender's order; after that requests run side by side. It is not
+    /// cut off at its deadline, nor when its peer is lost: what it has begun it ends.
     fn call(
         self: &Arc<Self>,
         peer: &Peer,
@@ -48,7 +55,8 @@ pub trait Handler: Send + Sync + 'static {
     /// A verified peer has connected.
     fn connected(self: &Arc<Self>, _peer: &Peer) {}
 
-    /// A peer is gone; nothing of it arrives any more.
+    /// A peer is gone, or will be when the requests at work are answered; nothing of it arrives
+    /// any more.
     fn closed(self: &Arc<Self>, _peer: &Peer) {}
 }
 
@@ -68,7 +76,7 @@ pub struct Request {
 pub struct Peer {
     id: u64,
     name: Arc<str>,
-    queue: mpsc::Sender<Frame>,
+    queue: mpsc::Sender<Outgoing>,
 }
 
 /// A notice that did not get into the queue.
@@ -109,9 +117,12 @@ impl Peer {
     /// Queues a notice, if there is room.
     pub fn notify(&self, method: u16, body: Bytes) -> Result<(), NotifyError> {
         self.queue
-            .try_send(notice(method, body))
+            .try_send(Outgoing::notice(method, body))
             .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => NotifyError::Full,
+                mpsc::error::TrySendError::Full(_) => {
+                    events::notice_refused(&self.name);
+                    NotifyError::Full
+                }
                 mpsc::error::TrySendError::Closed(_) => NotifyError::Closed,
             })
     }
@@ -119,22 +130,16 @@ impl Peer {
     /// Queues a notice, waiting for room. Cancel-safe: cancelled, nothing is queued.
     pub async fn notify_wait(&self, method: u16, body: Bytes) -> Result<(), Closed> {
         self.queue
-            .send(notice(method, body))
+            .send(Outgoing::notice(method, body))
             .await
             .map_err(|_| Closed)
     }
 }
 
-const fn notice(method: u16, body: Bytes) -> Frame {
-    Frame {
-        kind: method,
-        correlation: 0,
-        deadline_ms: 0,
-        body,
-    }
-}
-
 /// Serves links until the drain. Only peers whose certificate names one of `allowed_peers` get in.
+///
+/// When the drain starts nothing more is read; what is at work is answered, then the connections
+/// close.
 pub async fn serve<H: Handler>(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
@@ -143,28 +148,47 @@ pub async fn serve<H: Handler>(
     drain: Drain,
 ) {
     let acceptor = TlsAcceptor::from(tls);
-    let next_id = Arc::new(AtomicU64::new(1));
+    let places = Arc::new(Semaphore::new(PEERS_MAX));
     loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a link");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                    continue;
-                }
-            },
+        let (stream, place) = tokio::select! {
+            accepted = accept(&listener, &places) => accepted,
             () = drain.draining() => return,
         };
-        let (acceptor, next_id) = (acceptor.clone(), Arc::clone(&next_id));
-        let (handler, tasks) = (Arc::clone(&handler), drain.clone());
+        let (acceptor, handler, tasks) = (acceptor.clone(), Arc::clone(&handler), drain.clone());
         drain.spawn(async move {
-            if let Some((stream, name)) = admit(stream, &acceptor, allowed_peers).await {
-                let id = next_id.fetch_add(1, Ordering::Relaxed);
-                run(stream, id, name, handler, tasks).await;
+            let admitted = tokio::select! {
+                admitted = admit(stream, &acceptor, allowed_peers) => admitted,
+                () = tasks.draining() => None,
+            };
+            if let Some((stream, name)) = admitted {
+                run(stream, name, handler, tasks).await;
             }
+            drop(place);
         });
     }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> (TcpStream, OwnedSemaphorePermit) {
+    let place = permit(places).await;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, place),
+            Err(error) => {
+                events::accept_failed(&error);
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+async fn permit(semaphore: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    Arc::clone(semaphore)
+        .acquire_owned()
+        .await
+        .expect("the semaphores of links are never closed")
 }
 
 type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
@@ -175,118 +199,226 @@ async fn admit(
     allowed_peers: &[&str],
 ) -> Option<(TlsStream, String)> {
     set_options(&stream);
-    let stream = match tokio::time::timeout(CONNECT_TIMEOUT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            refused("handshake", &error.to_string());
-            return None;
+    let handshake = async {
+        let mut stream = acceptor
+            .accept(stream)
+            .await
+            .map_err(|error| ("handshake", error.to_string()))?;
+        let connection = stream.get_ref().1;
+        if connection.alpn_protocol() != Some(tls::ALPN_INTERNAL) {
+            return Err(("protocol", "another ALPN than a link's".to_owned()));
         }
-        Err(_) => {
-            refused("handshake", "timed out");
-            return None;
+        let name = tls::peer_dns_name(connection).unwrap_or_default();
+        if allowed_peers.contains(&name.as_str()) {
+            Ok((stream, name))
+        } else {
+            tell_refused(&mut stream, &name).await;
+            Err(("name", name))
         }
     };
-    let name = tls::peer_dns_name(stream.get_ref().1).unwrap_or_default();
-    if allowed_peers.contains(&name.as_str()) {
-        Some((stream, name))
-    } else {
-        refused("name", &name);
-        None
+    match tokio::time::timeout(CONNECT_TIMEOUT, handshake).await {
+        Ok(Ok(admitted)) => Some(admitted),
+        Ok(Err((why, detail))) => {
+            events::peer_refused(why, &detail);
+            None
+        }
+        Err(_) => {
+            events::peer_refused("handshake", "timed out");
+            None
+        }
     }
 }
 
-fn refused(why: &'static str, detail: &str) {
-    metrics::counter!("im_link_peers_refused_total", "why" => why).increment(1);
-    tracing::info!(why, detail, "refused a link");
+/// A verified peer learns why it does not get in: somebody has to correct a configuration.
+async fn tell_refused(stream: &mut TlsStream, name: &str) {
+    let refusal = Refusal::new(
+        ErrorCode::Forbidden,
+        format!("a peer named `{name}` is not expected here"),
+    );
+    let frame = Frame {
+        kind: method::FAILED,
+        correlation: 0,
+        deadline_ms: 0,
+        body: refusal.encode(),
+    };
+    let told = async {
+        stream.write_all(&frame.to_bytes()).await?;
+        stream.shutdown().await
+    };
+    if let Err(error) = told.await {
+        events::connection_failed(name, &error);
+    }
 }
 
-async fn run<H: Handler>(stream: TlsStream, id: u64, name: String, handler: Arc<H>, drain: Drain) {
+async fn run<H: Handler>(stream: TlsStream, name: String, handler: Arc<H>, drain: Drain) {
     let (reader, writer) = tokio::io::split(stream);
     let (queue, frames) = mpsc::channel(QUEUE_FRAMES_MAX);
-    drain.spawn(write_frames(writer, frames));
+    let finish = CancellationToken::new();
+    let mut writing = drain.spawn(write_frames(writer, frames, finish.clone()));
     let peer = Peer {
-        id,
+        id: NEXT_PEER.fetch_add(1, Ordering::Relaxed),
         name: name.into(),
         queue,
     };
-    handler.connected(&peer);
-    tracing::debug!(peer = peer.name(), "link up");
-    let mut frames = FramedRead::new(reader, codec());
-    let at_work = Arc::new(Semaphore::new(REQUESTS_AT_WORK_MAX));
-    loop {
-        let frame = tokio::select! {
-            frame = frames.next() => frame,
-            () = drain.draining() => break,
-        };
-        match frame {
-            Some(Ok(frame)) => take(frame, &peer, &handler, &at_work, &drain).await,
-            Some(Err(error)) => {
-                lost(&peer, &error);
-                break;
+    if peer.notify_wait(ADMITTED, Bytes::new()).await.is_err() {
+        return; // The socket has failed already.
+    }
+    let at_work = Arc::new(Semaphore::new(REQUESTS_AT_WORK_MAX as usize));
+    let connection = Connection::open(handler, peer.clone(), Arc::clone(&at_work), drain);
+    let ended = connection.read(read_frames(reader), &mut writing).await;
+    drop(connection);
+    match ended {
+        Ended::Draining => {
+            // All permits: no request is at work any more, and each is answered.
+            drop(at_work.acquire_many(REQUESTS_AT_WORK_MAX).await);
+            finish.cancel();
+        }
+        Ended::Lost => {
+            events::frames_dropped(&peer.name, queued(&peer.queue));
+            writing.abort();
+        }
+    }
+}
+
+/// Why nothing more is read.
+enum Ended {
+    Draining,
+    Lost,
+}
+
+/// A connection that is being read. However it ends, the handler hears of it.
+struct Connection<H: Handler> {
+    handler: Arc<H>,
+    peer: Peer,
+    at_work: Arc<Semaphore>,
+    drain: Drain,
+}
+
+impl<H: Handler> Drop for Connection<H> {
+    fn drop(&mut self) {
+        self.handler.closed(&self.peer);
+        events::peer_closed(&self.peer.name);
+    }
+}
+
+impl<H: Handler> Connection<H> {
+    fn open(handler: Arc<H>, peer: Peer, at_work: Arc<Semaphore>, drain: Drain) -> Self {
+        events::peer_connected(&peer.name);
+        handler.connected(&peer);
+        Self {
+            handler,
+            peer,
+            at_work,
+            drain,
+        }
+    }
+
+    async fn read(
+        &self,
+        mut frames: FramedRead<ReadHalf<TlsStream>, FrameCodec>,
+        writing: &mut JoinHandle<Result<(), FrameError>>,
+    ) -> Ended {
+        let draining = self.drain.draining();
+        tokio::pin!(draining);
+        loop {
+            let frame = tokio::select! {
+                frame = frames.next() => frame,
+                () = &mut draining => return Ended::Draining,
+                // By itself the writer ends only when the socket has failed.
+                _ = &mut *writing => None,
+            };
+            match frame {
+                Some(Ok(frame)) if frame.correlation == 0 => {
+                    self.handler
+                        .notice(&self.peer, frame.kind, frame.body)
+                        .await;
+                }
+                Some(Ok(frame)) => self.take(frame).await,
+                Some(Err(error)) => {
+                    if error.refusal().is_some() {
+                        events::frame_refused(&self.peer.name, &error);
+                    } else {
+                        events::connection_failed(&self.peer.name, &error);
+                    }
+                    return Ended::Lost;
+                }
+                None => return Ended::Lost,
             }
-            None => break,
         }
     }
-    handler.closed(&peer);
-    tracing::debug!(peer = peer.name(), "link down");
-}
 
-fn lost(peer: &Peer, error: &FrameError) {
-    if error.refusal().is_some() {
-        tracing::warn!(peer = peer.name(), %error, "a link sent what is no frame");
-    } else {
-        tracing::debug!(peer = peer.name(), %error, "link lost");
-    }
-}
-
-async fn take<H: Handler>(
-    frame: Frame,
-    peer: &Peer,
-    handler: &Arc<H>,
-    at_work: &Arc<Semaphore>,
-    drain: &Drain,
-) {
-    if frame.correlation == 0 {
-        handler.notice(peer, frame.kind, frame.body).await;
-        return;
-    }
-    let Ok(permit) = Arc::clone(at_work).acquire_owned().await else {
-        return; // The semaphore is never closed.
-    };
-    let wait = u64::from(frame.deadline_ms);
-    let deadline = (wait > 0).then(|| Instant::now() + Duration::from_millis(wait));
-    let request = Request {
-        method: frame.kind,
-        body: frame.body,
-        deadline,
-    };
-    let mut call = Box::pin(handler.call(peer, request));
-    match futures_util::poll!(call.as_mut()) {
-        Poll::Ready(result) => answer(peer, frame.correlation, result).await,
-        Poll::Pending => {
-            let (peer, correlation) = (peer.clone(), frame.correlation);
-            drain.spawn(async move {
-                let result = call.await;
-                answer(&peer, correlation, result).await;
-                drop(permit);
-            });
+    async fn take(&self, frame: Frame) {
+        let wait = u64::from(frame.deadline_ms);
+        let deadline = (wait > 0).then(|| Instant::now() + Duration::from_millis(wait));
+        let owed = Owed {
+            peer: self.peer.clone(),
+            correlation: frame.correlation,
+            _permit: permit(&self.at_work).await,
+            paid: false,
+        };
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            owed.forget();
+            return;
+        }
+        let request = Request {
+            method: frame.kind,
+            body: frame.body,
+            deadline,
+        };
+        let mut call = Box::pin(self.handler.call(&self.peer, request));
+        match futures_util::poll!(call.as_mut()) {
+            Poll::Ready(result) => owed.pay(result).await,
+            Poll::Pending => {
+                self.drain.spawn(async move { owed.pay(call.await).await });
+            }
         }
     }
 }
 
-/// Waits for room: the answers of a peer that does not read hold its requests up.
-async fn answer(peer: &Peer, correlation: u32, result: Result<Bytes, Refusal>) {
-    let (kind, body) = match result {
-        Ok(body) => (method::OK, body),
-        Err(refusal) => (method::FAILED, refusal.encode()),
-    };
-    let frame = Frame {
-        kind,
-        correlation,
-        deadline_ms: 0,
-        body,
-    };
-    if peer.queue.send(frame).await.is_err() {
-        tracing::debug!(peer = peer.name(), "an answer came too late for its link");
+/// An answer that is owed. Dropped unpaid, as when a handler panics, it says that much.
+struct Owed {
+    peer: Peer,
+    correlation: u32,
+    _permit: OwnedSemaphorePermit,
+    paid: bool,
+}
+
+impl Owed {
+    /// Waits for room: the answers of a peer that does not read hold its requests up.
+    async fn pay(mut self, result: Result<Bytes, Refusal>) {
+        let result = result.and_then(|body| {
+            check_length(&body).map_err(|refusal| Refusal::internal(refusal.message))?;
+            Ok(body)
+        });
+        let (kind, body) = match result {
+            Ok(body) => (method::OK, body),
+            Err(refusal) => (method::FAILED, refusal.encode()),
+        };
+        let answer = Outgoing::answer(kind, self.correlation, body);
+        let sent = self.peer.queue.send(answer).await;
+        self.paid = true;
+        if sent.is_err() {
+            events::answer_dropped(&self.peer.name);
+        }
+    }
+
+    /// Nobody waits for it any more.
+    fn forget(mut self) {
+        self.paid = true;
+        events::request_expired(&self.peer.name);
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        if self.paid {
+            return;
+        }
+        events::answer_lost(&self.peer.name);
+        let refusal = Refusal::new(ErrorCode::OutcomeUnknown, "the request was not ended");
+        let answer = Outgoing::answer(method::FAILED, self.correlation, refusal.encode());
+        if self.peer.queue.try_send(answer).is_err() {
+            events::answer_dropped(&self.peer.name);
+        }
     }
 }
