@@ -20,4 +20,7 @@ pub mod snowflake;
 
 pub mod rpc;
 
+#[cfg(feature = "testing")]
+pub mod testing;
+
 mod events;

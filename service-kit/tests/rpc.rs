@@ -1,17 +1,15 @@
 //! Links over real TLS: order, deadlines, what a break tells its callers, who gets in.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::{ErrorCode, Refusal};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use service_kit::config::InternalTlsConfig;
 use service_kit::drain::Drain;
 use service_kit::rpc::{self, Handler, Link, LinkConfig, LinkEvent, LinkEvents, Peer, Request};
+use service_kit::testing::Authority;
 use service_kit::{listen, tls};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -23,32 +21,6 @@ const LATER: u16 = 3;
 const REFUSE: u16 = 4;
 const TELL_ME: u16 = 5;
 const WAIT: Duration = Duration::from_secs(10);
-
-/// An authority that signs the two ends.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn files(&self, folder: &Path, name: &str) -> InternalTlsConfig {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        let path = |kind: &str| folder.join(format!("{name}.{kind}"));
-        std::fs::write(path("ca"), self.0.pem()).unwrap();
-        std::fs::write(path("pem"), certificate.pem()).unwrap();
-        std::fs::write(path("key"), key.serialize_pem()).unwrap();
-        InternalTlsConfig {
-            ca: path("ca"),
-            certificate: path("pem"),
-            key: path("key"),
-        }
-    }
-}
 
 #[derive(Default)]
 struct Recorder {
