@@ -5,6 +5,7 @@
 //! Not here: SQL, and the gathering of batches.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::id::ConversationKind;
@@ -74,8 +75,12 @@ pub struct ConversationState {
     pub membership: SequenceNumber,
     /// The fencing number of the owner.
     pub owner_epoch: u64,
-    /// Who is in it now.
-    pub members: BTreeSet<AccountId>,
+    /// A group's name; empty for a pair.
+    pub name: Arc<str>,
+    /// Whether a member may read what was before it joined.
+    pub history_open: bool,
+    /// Who is in it now. Shared, because a state is copied for each message and rarely changed.
+    pub members: Arc<BTreeSet<AccountId>>,
 }
 
 impl ConversationState {
@@ -86,7 +91,9 @@ impl ConversationState {
             head: SequenceNumber::ZERO,
             membership: SequenceNumber::ZERO,
             owner_epoch: 0,
-            members: BTreeSet::from([low, high]),
+            name: "".into(),
+            history_open: false,
+            members: Arc::new(BTreeSet::from([low, high])),
         }
     }
 }
@@ -306,18 +313,27 @@ fn check_age(append: &Append, now_ms: u64) -> Result<(), Refusal> {
 
 /// Applies the membership changes that have an effect, and returns them.
 fn apply(state: &mut ConversationState, append: &Append) -> Result<Vec<MemberChange>, Refusal> {
+    if append.changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    if matches!(append.conversation.kind(), ConversationKind::Pair(..)) {
+        return Err(Refusal::bad_request(
+            "the members of a pair do not change: make a group",
+        ));
+    }
+    let members = Arc::make_mut(&mut state.members);
     let mut effective = Vec::new();
     for change in &append.changes {
         let changed = if change.joins {
-            state.members.insert(change.account)
+            members.insert(change.account)
         } else {
-            state.members.remove(&change.account)
+            members.remove(&change.account)
         };
         if changed {
             effective.push(*change);
         }
     }
-    if state.members.len() > GROUP_MEMBERS_MAX {
+    if members.len() > GROUP_MEMBERS_MAX {
         return Err(Refusal::new(
             ErrorCode::LimitReached,
             format!("a group has at most {GROUP_MEMBERS_MAX} members"),
@@ -327,181 +343,4 @@ fn apply(state: &mut ConversationState, append: &Append) -> Result<Vec<MemberCha
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW_MS: u64 = 1_800_000_000_000;
-
-    fn append(conversation: ConversationId, sender: u64, id: u8, said: &'static str) -> Append {
-        Append {
-            conversation,
-            sender: AccountId(sender),
-            message_id: ClientMessageId::new(NOW_MS, [id; 10]),
-            kind: EntryKind::Text,
-            content: Bytes::from_static(said.as_bytes()),
-            priority: Priority::Chat,
-            deliver_before_ms: 0,
-            changes: Vec::new(),
-        }
-    }
-
-    fn membership(conversation: ConversationId, id: u8, changes: &[(u64, bool)]) -> Append {
-        let changes = changes
-            .iter()
-            .map(|(account, joins)| MemberChange {
-                account: AccountId(*account),
-                joins: *joins,
-            })
-            .collect();
-        Append {
-            kind: EntryKind::Membership,
-            changes,
-            ..append(conversation, 1, id, "m")
-        }
-    }
-
-    fn group(members: &[u64]) -> (ConversationId, Known) {
-        let conversation = ConversationId::group(7);
-        let state = ConversationState {
-            head: SequenceNumber(10),
-            membership: SequenceNumber(3),
-            owner_epoch: 0,
-            members: members.iter().copied().map(AccountId).collect(),
-        };
-        (
-            conversation,
-            Known {
-                conversations: [(conversation, state)].into(),
-                ..Known::default()
-            },
-        )
-    }
-
-    fn digest(append: &Append) -> Digest {
-        let mut digest = [0; 16];
-        let cut = append.content.len().min(16);
-        digest[..cut].copy_from_slice(&append.content[..cut]);
-        digest
-    }
-
-    fn decide(batch: &[Append], known: &Known) -> BatchPlan {
-        plan(batch, digest, known, NOW_MS)
-    }
-
-    fn code(verdict: &Verdict) -> Option<ErrorCode> {
-        if let Verdict::Refuse(refusal) = verdict {
-            Some(refusal.code)
-        } else {
-            None
-        }
-    }
-
-    #[test]
-    fn numbers_are_dense_and_refused_messages_take_none() {
-        let (g, known) = group(&[1, 2]);
-        let plan = decide(
-            &[
-                append(g, 1, 1, "a"),
-                append(g, 9, 2, "b"),
-                append(g, 2, 3, "c"),
-            ],
-            &known,
-        );
-        assert_eq!(plan.verdicts[0], Verdict::Store(SequenceNumber(11)));
-        assert_eq!(code(&plan.verdicts[1]), Some(ErrorCode::NotAMember));
-        assert_eq!(plan.verdicts[2], Verdict::Store(SequenceNumber(12)));
-        assert_eq!(plan.heads[&g].from.head, SequenceNumber(10));
-        assert_eq!(plan.heads[&g].to.head, SequenceNumber(12));
-    }
-
-    #[test]
-    fn twice_the_same_id_in_a_batch_is_one_message_and_another_body_a_conflict() {
-        let (g, known) = group(&[1]);
-        let plan = decide(
-            &[
-                append(g, 1, 1, "a"),
-                append(g, 1, 1, "a"),
-                append(g, 1, 1, "b"),
-            ],
-            &known,
-        );
-        assert_eq!(
-            plan.verdicts[1],
-            Verdict::Duplicate {
-                sequence: SequenceNumber(11),
-                committed_at_ms: NOW_MS
-            }
-        );
-        assert_eq!(code(&plan.verdicts[2]), Some(ErrorCode::Conflict));
-        assert_eq!(plan.entries.len(), 1);
-    }
-
-    #[test]
-    fn membership_holds_from_its_entry_on_within_the_batch() {
-        let (g, known) = group(&[1]);
-        let plan = decide(
-            &[
-                append(g, 2, 1, "too early"),
-                membership(g, 2, &[(2, true), (1, true)]),
-                append(g, 2, 3, "in"),
-                membership(g, 4, &[(2, false)]),
-                append(g, 2, 5, "too late"),
-                membership(g, 6, &[(1, true)]),
-            ],
-            &known,
-        );
-        assert_eq!(code(&plan.verdicts[0]), Some(ErrorCode::NotAMember));
-        assert_eq!(plan.verdicts[2], Verdict::Store(SequenceNumber(12)));
-        assert_eq!(code(&plan.verdicts[4]), Some(ErrorCode::NotAMember));
-        assert_eq!(plan.verdicts[5], Verdict::NothingToDo);
-        let joined = &plan.entries[0];
-        assert_eq!(
-            joined.changes,
-            [MemberChange {
-                account: AccountId(2),
-                joins: true
-            }]
-        );
-        assert_eq!((joined.previous_membership.0, joined.membership.0), (3, 11));
-        assert_eq!(plan.entries[2].previous_membership, SequenceNumber(11));
-    }
-
-    #[test]
-    fn a_pair_needs_no_set_up_and_a_group_does() {
-        let pair = ConversationId::pair(AccountId(1), AccountId(2));
-        let nowhere = ConversationId::group(99);
-        let plan = decide(
-            &[
-                append(pair, 2, 1, "hi"),
-                append(pair, 3, 2, "me too"),
-                append(nowhere, 1, 3, "x"),
-            ],
-            &Known::default(),
-        );
-        assert_eq!(plan.verdicts[0], Verdict::Store(SequenceNumber(1)));
-        assert_eq!(code(&plan.verdicts[1]), Some(ErrorCode::NotAMember));
-        assert_eq!(code(&plan.verdicts[2]), Some(ErrorCode::NoSuchConversation));
-    }
-
-    #[test]
-    fn times_are_bounded() {
-        let (g, known) = group(&[1]);
-        let made = |at_ms| Append {
-            message_id: ClientMessageId::new(at_ms, [1; 10]),
-            ..append(g, 1, 1, "a")
-        };
-        let expired = Append {
-            deliver_before_ms: NOW_MS,
-            ..append(g, 1, 2, "b")
-        };
-        let batch = [
-            made(NOW_MS - ID_HORIZON_MS - 1),
-            made(NOW_MS + ID_AHEAD_MS_MAX + 1),
-            expired,
-        ];
-        let plan = decide(&batch, &known);
-        let codes: Vec<_> = plan.verdicts.iter().map(code).collect();
-        let expected = [ErrorCode::TooOld, ErrorCode::BadRequest, ErrorCode::Expired];
-        assert_eq!(codes, expected.map(Some));
-    }
-}
+mod tests;

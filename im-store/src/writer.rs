@@ -1,14 +1,19 @@
 //! The one owner of a shard: gathers what arrived while the previous commit ran, and commits it.
 //!
-//! No timer: a lone message is committed at once, load makes batches. Not here: what is decided
-//! ([`crate::shard`]) and how it is stored ([`crate::sqlite`]).
+//! No timer: a lone message is committed at once, load makes batches. What is committed goes into
+//! the commit stream in the same order. Rare writes take their turn between two batches. Not here:
+//! what is decided ([`crate::shard`]) and how it is stored ([`crate::sqlite`]).
 
-use protocol::{ErrorCode, Refusal, SequenceNumber};
+use std::collections::HashMap;
+
+use protocol::{ConversationId, ErrorCode, Refusal, SequenceNumber};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::shard::{self, Append, BatchPlan, Digest, Verdict};
-use crate::sqlite::{Committed, Engine, EngineError};
+use crate::events;
+use crate::shard::{self, Append, BatchPlan, ConversationState, Digest, Verdict};
+use crate::sqlite::{Chore, Committed, Done, Engine, EngineError};
+use crate::stream::CommitSink;
 
 /// Appends that wait for the writer. When full: the sender waits, up to its deadline.
 const QUEUE_APPENDS_MAX: usize = 16 * 1024;
@@ -20,8 +25,17 @@ const BATCH_APPENDS_MAX: usize = 2048;
 /// Contents in one transaction, in bytes.
 const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Rare writes that wait for the writer. When full: the sender waits.
+const QUEUE_CHORES_MAX: usize = 1024;
+
+/// Rare writes in one transaction.
+const CHORES_TOGETHER_MAX: usize = 256;
+
 /// How often a batch is decided anew, after another owner won or a commit's answer was lost.
 const ATTEMPTS_MAX: usize = 8;
+
+/// Conversations whose state is kept between batches. When full: all are forgotten and read again.
+const CONVERSATIONS_KEPT_MAX: usize = 64 * 1024;
 
 /// The answer to an append: it is stored and synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,30 +48,39 @@ pub struct Stored {
     pub duplicate: bool,
 }
 
-#[derive(Debug)]
-struct Job {
-    append: Append,
-    answer: oneshot::Sender<Result<Stored, Refusal>>,
-}
+type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
 
 /// Appends to the shard. Clones share its writer.
 #[derive(Debug, Clone)]
 pub struct Writer {
-    queue: mpsc::Sender<Job>,
+    appends: mpsc::Sender<(Append, Answer<Stored>)>,
+    chores: mpsc::Sender<(Chore, Answer<Done>)>,
 }
 
 /// The other half: runs until every [`Writer`] is gone.
 #[derive(Debug)]
 pub struct WriterTask {
     engine: Engine,
-    queue: mpsc::Receiver<Job>,
+    appends: mpsc::Receiver<(Append, Answer<Stored>)>,
+    chores: mpsc::Receiver<(Chore, Answer<Done>)>,
+    sink: CommitSink,
+    /// As of our last commit. Another owner's commit shows when ours loses.
+    conversations: HashMap<ConversationId, ConversationState>,
 }
 
-/// Takes the engine over.
+/// Takes the engine over; what it commits goes into `sink`.
 #[must_use]
-pub fn new(engine: Engine) -> (Writer, WriterTask) {
-    let (sender, queue) = mpsc::channel(QUEUE_APPENDS_MAX);
-    (Writer { queue: sender }, WriterTask { engine, queue })
+pub fn new(engine: Engine, sink: CommitSink) -> (Writer, WriterTask) {
+    let (appends, appends_queue) = mpsc::channel(QUEUE_APPENDS_MAX);
+    let (chores, chores_queue) = mpsc::channel(QUEUE_CHORES_MAX);
+    let task = WriterTask {
+        engine,
+        appends: appends_queue,
+        chores: chores_queue,
+        sink,
+        conversations: HashMap::new(),
+    };
+    (Writer { appends, chores }, task)
 }
 
 impl Writer {
@@ -66,87 +89,139 @@ impl Writer {
     /// # Errors
     /// The planner's refusal (final); *unavailable* (not stored); *outcome unknown*.
     pub async fn append(&self, append: Append) -> Result<Stored, Refusal> {
-        let (answer, outcome) = oneshot::channel();
-        let gone = || Refusal::unavailable("the store is stopping");
-        self.queue
-            .send(Job { append, answer })
-            .await
-            .map_err(|_| gone())?;
-        let unknown = |_| Refusal::new(ErrorCode::OutcomeUnknown, "the store stopped meanwhile");
-        outcome.await.map_err(unknown)?
+        ask(&self.appends, append).await
     }
+
+    /// Does one rare write. Cancelled, it may be done all the same.
+    ///
+    /// # Errors
+    /// What the write refuses (final); *unavailable*; *outcome unknown*.
+    pub async fn chore(&self, chore: Chore) -> Result<Done, Refusal> {
+        ask(&self.chores, chore).await
+    }
+}
+
+async fn ask<Q, T>(queue: &mpsc::Sender<(Q, Answer<T>)>, question: Q) -> Result<T, Refusal> {
+    let (answer, outcome) = oneshot::channel();
+    queue
+        .send((question, answer))
+        .await
+        .map_err(|_| Refusal::unavailable("the store is stopping"))?;
+    let unknown = |_| Refusal::new(ErrorCode::OutcomeUnknown, "the store stopped meanwhile");
+    outcome.await.map_err(unknown)?
 }
 
 impl WriterTask {
     /// Commits batch after batch. `unix_ms` is the clock. Gives the engine back in the end.
     pub async fn run(mut self, unix_ms: impl Fn() -> u64) -> Engine {
-        while let Some(first) = self.queue.recv().await {
-            let (appends, answers) = self.gather(first);
-            let outcomes = commit(&mut self.engine, &appends, &unix_ms).await;
-            for (answer, outcome) in answers.into_iter().zip(outcomes) {
-                // Whoever asked may have stopped waiting; the log has it all the same.
-                drop(answer.send(outcome));
+        loop {
+            tokio::select! {
+                Some((append, answer)) = self.appends.recv() => {
+                    let (appends, answers) = self.gather(append, answer);
+                    let outcomes = self.store(&appends, &unix_ms).await;
+                    give(answers, outcomes);
+                }
+                Some((chore, answer)) = self.chores.recv() => {
+                    self.do_chores(chore, answer, unix_ms()).await;
+                }
+                else => return self.engine,
             }
         }
-        self.engine
     }
 
     fn gather(
         &mut self,
-        first: Job,
-    ) -> (Vec<Append>, Vec<oneshot::Sender<Result<Stored, Refusal>>>) {
-        let mut bytes = first.append.content.len();
-        let mut appends = vec![first.append];
-        let mut answers = vec![first.answer];
+        first: Append,
+        answer: Answer<Stored>,
+    ) -> (Vec<Append>, Vec<Answer<Stored>>) {
+        let mut bytes = first.content.len();
+        let mut appends = vec![first];
+        let mut answers = vec![answer];
         while appends.len() < BATCH_APPENDS_MAX && bytes < BATCH_BYTES_MAX {
-            let Ok(job) = self.queue.try_recv() else {
+            let Ok((append, answer)) = self.appends.try_recv() else {
                 break;
             };
-            bytes += job.append.content.len();
-            appends.push(job.append);
-            answers.push(job.answer);
+            bytes += append.content.len();
+            appends.push(append);
+            answers.push(answer);
         }
         (appends, answers)
     }
-}
 
-/// Decides and commits until it is settled. A commit whose answer was lost is settled by the next
-/// look-up: what was stored is found by its id.
-async fn commit(
-    engine: &mut Engine,
-    appends: &[Append],
-    unix_ms: &impl Fn() -> u64,
-) -> Vec<Result<Stored, Refusal>> {
-    let mut refusal = Refusal::unavailable("other stores keep winning; try again");
-    for _ in 0..ATTEMPTS_MAX {
-        let now_ms = unix_ms();
-        match attempt(engine, appends, now_ms).await {
-            Ok(Some(plan)) => return plan.verdicts.iter().map(|v| outcome(v, now_ms)).collect(),
-            Ok(None) => metrics::counter!("im_store_commits_lost_total").increment(1),
-            Err(error) => {
-                tracing::error!(%error, appends = appends.len(), "a batch failed");
-                metrics::counter!("im_store_commits_failed_total").increment(1);
-                refusal = Refusal::new(ErrorCode::OutcomeUnknown, "the database failed");
+    /// Decides and commits until it is settled. A commit whose answer was lost is settled by the
+    /// next look-up: what was stored is found by its id.
+    async fn store(
+        &mut self,
+        appends: &[Append],
+        unix_ms: &impl Fn() -> u64,
+    ) -> Vec<Result<Stored, Refusal>> {
+        let mut refusal = Refusal::unavailable("other stores keep winning; try again");
+        for _ in 0..ATTEMPTS_MAX {
+            let now_ms = unix_ms();
+            match self.attempt(appends, now_ms).await {
+                Ok(Some(plan)) => {
+                    self.sink.offer(appends, &plan, now_ms);
+                    self.keep(&plan);
+                    return plan.verdicts.iter().map(|v| outcome(v, now_ms)).collect();
+                }
+                Ok(None) => events::commit_lost(),
+                Err(error) => {
+                    events::commit_failed(&error, appends.len());
+                    refusal = Refusal::new(ErrorCode::OutcomeUnknown, "the database failed");
+                }
             }
+            self.conversations.clear();
         }
+        appends.iter().map(|_| Err(refusal.clone())).collect()
     }
-    appends.iter().map(|_| Err(refusal.clone())).collect()
+
+    /// `None`: another owner was faster.
+    async fn attempt(
+        &mut self,
+        appends: &[Append],
+        now_ms: u64,
+    ) -> Result<Option<BatchPlan>, EngineError> {
+        let known = self.engine.look_up(appends, &self.conversations).await?;
+        let plan = shard::plan(appends, digest, &known, now_ms);
+        let committed = self.engine.commit(appends, &plan, now_ms).await?;
+        events::batch_committed(plan.entries.len());
+        Ok((committed == Committed::Yes).then_some(plan))
+    }
+
+    fn keep(&mut self, plan: &BatchPlan) {
+        if self.conversations.len() + plan.heads.len() > CONVERSATIONS_KEPT_MAX {
+            self.conversations.clear();
+        }
+        let moved = plan.heads.iter().map(|(id, head)| (*id, head.to.clone()));
+        self.conversations.extend(moved);
+    }
+
+    async fn do_chores(&mut self, first: Chore, answer: Answer<Done>, now_ms: u64) {
+        let mut chores = vec![first];
+        let mut answers = vec![answer];
+        while chores.len() < CHORES_TOGETHER_MAX
+            && let Ok((chore, answer)) = self.chores.try_recv()
+        {
+            chores.push(chore);
+            answers.push(answer);
+        }
+        let outcomes = match self.engine.chores(&chores, now_ms).await {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                events::commit_failed(&error, chores.len());
+                let refusal = Refusal::new(ErrorCode::OutcomeUnknown, "the database failed");
+                chores.iter().map(|_| Err(refusal.clone())).collect()
+            }
+        };
+        give(answers, outcomes);
+    }
 }
 
-/// `None`: another owner was faster.
-async fn attempt(
-    engine: &mut Engine,
-    appends: &[Append],
-    now_ms: u64,
-) -> Result<Option<BatchPlan>, EngineError> {
-    let known = engine.look_up(appends).await?;
-    let plan = shard::plan(appends, digest, &known, now_ms);
-    let committed = engine.commit(appends, &plan, now_ms).await?;
-    if !plan.entries.is_empty() {
-        #[expect(clippy::cast_precision_loss, reason = "at most BATCH_APPENDS_MAX")]
-        metrics::histogram!("im_store_batch_entries").record(plan.entries.len() as f64);
+fn give<T>(answers: Vec<Answer<T>>, outcomes: Vec<Result<T, Refusal>>) {
+    for (answer, outcome) in answers.into_iter().zip(outcomes) {
+        // Whoever asked may have stopped waiting; what is stored is stored all the same.
+        drop(answer.send(outcome));
     }
-    Ok((committed == Committed::Yes).then_some(plan))
 }
 
 fn outcome(verdict: &Verdict, now_ms: u64) -> Result<Stored, Refusal> {

@@ -4,10 +4,12 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use im_store::read::{self, Entitlement};
 use im_store::shard::{Append, MemberChange};
-use im_store::sqlite::{Engine, EngineError};
+use im_store::sqlite::{Chore, Done, Engine, EngineError, History, RaisedMark, Readers};
+use im_store::stream;
 use im_store::writer::{self, Writer};
-use protocol::wire::{EntryKind, Priority};
+use protocol::wire::{Entry, EntryKind, Priority};
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, SequenceNumber};
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::task::JoinHandle;
@@ -31,8 +33,19 @@ fn text(conversation: ConversationId, sender: u64, id: u16, said: &str) -> Appen
 }
 
 async fn start(path: &Path) -> (Writer, JoinHandle<Engine>) {
-    let (writer, task) = writer::new(Engine::open(path).await.unwrap());
+    let (sink, _) = stream::new();
+    let (writer, task) = writer::new(Engine::open(path).await.unwrap(), sink);
     (writer, tokio::spawn(task.run(|| NOW_MS)))
+}
+
+async fn history(path: &Path, conversation: ConversationId, account: u64) -> History {
+    let start = SequenceNumber::ZERO;
+    let readers = Readers::open(path).await.unwrap();
+    readers
+        .history(conversation, AccountId(account), start, 5000)
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 fn pair() -> ConversationId {
@@ -53,7 +66,8 @@ async fn a_lone_message_is_committed_without_waiting_for_another() {
 async fn many_at_once_are_numbered_densely_with_far_fewer_syncs() {
     const MESSAGES: u16 = 2000;
     let folder = tempfile::tempdir().unwrap();
-    let (writer, task) = start(&folder.path().join("s.db")).await;
+    let path = folder.path().join("s.db");
+    let (writer, task) = start(&path).await;
     let sends: Vec<_> = (0..MESSAGES)
         .map(|id| {
             let writer = writer.clone();
@@ -67,16 +81,13 @@ async fn many_at_once_are_numbered_densely_with_far_fewer_syncs() {
     numbers.sort_unstable();
     assert_eq!(numbers, (1..=u64::from(MESSAGES)).collect::<Vec<_>>());
     drop(writer);
-    let mut engine = task.await.unwrap();
+    let engine = task.await.unwrap();
     assert!(
         engine.commits() < u64::from(MESSAGES) / 4,
         "{} commits",
         engine.commits()
     );
-    let log = engine
-        .read(pair(), SequenceNumber::ZERO, 5000)
-        .await
-        .unwrap();
+    let log = history(&path, pair(), 1).await.entries;
     assert_eq!(log.len(), usize::from(MESSAGES));
 }
 
@@ -95,12 +106,8 @@ async fn a_retry_after_a_restart_is_the_same_message_and_history_is_still_there(
     let conflict = writer.append(text(pair(), 1, 1, "别的")).await.unwrap_err();
     assert_eq!(conflict.code, ErrorCode::Conflict);
     drop(writer);
-    let log = task
-        .await
-        .unwrap()
-        .read(pair(), SequenceNumber::ZERO, 10)
-        .await
-        .unwrap();
+    task.await.unwrap();
+    let log = history(&path, pair(), 2).await.entries;
     assert_eq!(log.len(), 1);
     assert_eq!(&log[0].content[..], "箱子".as_bytes());
 }
@@ -128,14 +135,26 @@ async fn two_owners_at_once_are_harmless() {
     two_task.await.unwrap();
 }
 
+async fn make_group(writer: &Writer, id: u64, proposed: u64) -> ConversationId {
+    let chore = Chore::CreateGroup {
+        creator: AccountId(1),
+        message_id: ClientMessageId::new(NOW_MS, [id.to_be_bytes()[7]; 10]),
+        proposed: ConversationId::group(proposed),
+        name: "演示".into(),
+        history_open: false,
+    };
+    let Done::Group(group) = writer.chore(chore).await.unwrap() else {
+        panic!("no group");
+    };
+    group
+}
+
 #[tokio::test]
 async fn a_group_lets_in_who_joined_and_keeps_out_who_left() {
     let folder = tempfile::tempdir().unwrap();
-    let mut engine = Engine::open(&folder.path().join("s.db")).await.unwrap();
-    let group = ConversationId::group(7);
-    engine.create_group(group, "演示", NOW_MS).await.unwrap();
-    let (writer, task) = writer::new(engine);
-    let task = tokio::spawn(task.run(|| NOW_MS));
+    let path = folder.path().join("s.db");
+    let (writer, task) = start(&path).await;
+    let group = make_group(&writer, 1, 7).await;
     let change = |id, account, joins| Append {
         kind: EntryKind::Membership,
         changes: vec![MemberChange {
@@ -144,38 +163,78 @@ async fn a_group_lets_in_who_joined_and_keeps_out_who_left() {
         }],
         ..text(group, 1, id, "")
     };
-    let refused = writer
-        .append(text(group, 1, 1, "nobody is in yet"))
-        .await
-        .unwrap_err();
+    let early = text(group, 1, 1, "nobody is in yet");
+    let refused = writer.append(early).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::NotAMember);
     writer.append(change(2, 1, true)).await.unwrap();
     writer.append(change(3, 2, true)).await.unwrap();
-    assert_eq!(
-        writer
-            .append(text(group, 2, 4, "in"))
-            .await
-            .unwrap()
-            .sequence
-            .0,
-        3
-    );
+    let in_time = writer.append(text(group, 2, 4, "in")).await.unwrap();
+    assert_eq!(in_time.sequence.0, 3);
     writer.append(change(5, 2, false)).await.unwrap();
     let refused = writer.append(text(group, 2, 6, "out")).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::NotAMember);
+    writer.append(text(group, 1, 7, "alone")).await.unwrap();
     drop(writer);
-    let state = task
-        .await
-        .unwrap()
-        .conversation(group)
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!((state.head.0, state.membership.0), (4, 4));
-    assert_eq!(
-        state.members.into_iter().collect::<Vec<_>>(),
-        [AccountId(1)]
-    );
+    let state = task.await.unwrap().conversation(group).await.unwrap();
+    let state = state.unwrap();
+    assert_eq!((state.head.0, state.membership.0), (5, 4));
+    assert_eq!(*state.members, [AccountId(1)].into());
+
+    let seen = history(&path, group, 2).await;
+    let entitlement = Entitlement::new(seen.stays, seen.history_open).unwrap();
+    let page = read::page(seen.entries, &entitlement, NOW_MS);
+    let kinds: Vec<_> = page.iter().map(Entry::kind).collect();
+    let (hidden, membership) = (EntryKind::Placeholder, EntryKind::Membership);
+    let expected = [hidden, membership, EntryKind::Text, membership, hidden];
+    assert_eq!(kinds, expected);
+    assert!(history(&path, group, 3).await.stays.is_empty());
+}
+
+#[tokio::test]
+async fn a_repeated_request_makes_no_second_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.db");
+    let (writer, _task) = start(&path).await;
+    let first = make_group(&writer, 1, 7).await;
+    assert_eq!(make_group(&writer, 1, 8).await, first);
+    assert_ne!(make_group(&writer, 2, 9).await, first);
+}
+
+#[tokio::test]
+async fn marks_only_rise_and_never_pass_the_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.db");
+    let (writer, _task) = start(&path).await;
+    for id in 1..=3 {
+        writer.append(text(pair(), 1, id, "x")).await.unwrap();
+    }
+    let mark = |account, delivered, read| RaisedMark {
+        conversation: pair(),
+        account: AccountId(account),
+        delivered,
+        read,
+    };
+    // A stranger's mark is nobody's.
+    let rounds = [
+        vec![mark(2, 2, 1), mark(9, 1, 1)],
+        vec![mark(2, 99, 0), mark(2, 1, 0)],
+    ];
+    for marks in rounds {
+        writer.chore(Chore::RaiseMarks(marks)).await.unwrap();
+    }
+    let readers = Readers::open(&path).await.unwrap();
+    let of = async |account| {
+        let rows = readers
+            .memberships(AccountId(account), &[], 10)
+            .await
+            .unwrap();
+        rows.iter()
+            .map(|m| (m.head, m.delivered, m.read))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of(2).await, [(3, 3, 1)]);
+    assert_eq!(of(1).await, [(3, 0, 0)]);
+    assert_eq!(of(9).await, []);
 }
 
 #[tokio::test]

@@ -1,53 +1,21 @@
-//! The SQLite engine: one file in WAL mode, synced at every commit.
-//!
-//! It looks up, it commits against the heads that were looked up, and it reads back. What becomes of
-//! a message is decided in [`crate::shard`].
+//! A batch: what the planner needs to know of it, and its commit against the heads that were
+//! looked up.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::sync::Arc;
 
-use bytes::Bytes;
 use protocol::id::ConversationKind;
-use protocol::wire::{EntryKind, Priority};
-use protocol::{AccountId, ClientMessageId, ConversationId, SequenceNumber};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, QueryBuilder, Row as _, Sqlite};
-use thiserror::Error;
+use protocol::{AccountId, ConversationId, SequenceNumber};
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection as _, QueryBuilder, Row as _, Sqlite};
 
+use super::{Engine, EngineError, conversation_id, integer, message_id, number};
 use crate::shard::{
     Append, BatchPlan, ConversationState, HeadMove, IdKey, Known, NewEntry, StoredId,
 };
 
-/// The version of the schema that this build writes.
-const SCHEMA_VERSION: i64 = 1;
-
-/// Names our databases in their header (`PRAGMA application_id`): "IMST".
-const APPLICATION_ID: i64 = 0x494d_5354;
-
 /// Rows in one statement: SQLite binds at most 32,766 values, and a message has nine.
 const ROWS_PER_STATEMENT_MAX: usize = 512;
-
-/// A database that cannot be used, or a statement that failed.
-#[derive(Debug, Error)]
-pub enum EngineError {
-    /// It belongs to something else.
-    #[error("the database is not one of this server's: use another file")]
-    Foreign,
-    /// It was written by a newer build.
-    #[error("the database has schema {found}, and this build knows up to {known}: upgrade it")]
-    Newer {
-        /// What it has.
-        found: i64,
-        /// What this build knows.
-        known: i64,
-    },
-    /// A row that no build of ours writes.
-    #[error("the database is damaged: {0}")]
-    Damaged(&'static str),
-    /// SQLite failed.
-    #[error("the database failed")]
-    Sql(#[from] sqlx::Error),
-}
 
 /// How a commit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,107 +26,25 @@ pub enum Committed {
     Lost,
 }
 
-/// One stored message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredMessage {
-    /// Its number.
-    pub sequence: SequenceNumber,
-    /// Who sent it.
-    pub sender: AccountId,
-    /// Its id.
-    pub message_id: ClientMessageId,
-    /// The encoded content.
-    pub content: Bytes,
-}
-
-/// One connection to the file; the writer has its own.
-#[derive(Debug)]
-pub struct Engine {
-    connection: SqliteConnection,
-    commits: u64,
-}
-
 impl Engine {
-    /// Opens the file, makes it when there is none, and checks that it is ours.
-    pub async fn open(path: &Path) -> Result<Self, EngineError> {
-        let connection = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .disable_statement_logging()
-            .connect()
-            .await?;
-        let mut engine = Self {
-            connection,
-            commits: 0,
-        };
-        engine.migrate().await?;
-        Ok(engine)
-    }
-
-    /// How many transactions with entries this connection has committed: each is one sync.
-    #[must_use]
-    pub const fn commits(&self) -> u64 {
-        self.commits
-    }
-
-    async fn migrate(&mut self) -> Result<(), EngineError> {
-        let mut tx = self.connection.begin_with("BEGIN IMMEDIATE").await?;
-        let application: i64 = sqlx::query_scalar("PRAGMA application_id")
-            .fetch_one(&mut *tx)
-            .await?;
-        let version: i64 = sqlx::query_scalar("PRAGMA user_version")
-            .fetch_one(&mut *tx)
-            .await?;
-        let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
-            .fetch_one(&mut *tx)
-            .await?;
-        if application != APPLICATION_ID {
-            if tables != 0 {
-                return Err(EngineError::Foreign);
-            }
-            sqlx::raw_sql(include_str!("schema.sql"))
-                .execute(&mut *tx)
-                .await?;
-            sqlx::raw_sql("PRAGMA application_id = 1229804372; PRAGMA user_version = 1")
-                .execute(&mut *tx)
-                .await?;
-        } else if version > SCHEMA_VERSION {
-            return Err(EngineError::Newer {
-                found: version,
-                known: SCHEMA_VERSION,
-            });
-        }
-        tx.commit().await?;
-        Ok(())
-    }
-
-    /// Makes the row of a group; its first membership entry follows as an append.
-    pub async fn create_group(
+    /// What the planner needs to know of a batch. What is `kept` is not read again: if it is no
+    /// longer true the commit loses.
+    pub async fn look_up(
         &mut self,
-        conversation: ConversationId,
-        name: &str,
-        now_ms: u64,
-    ) -> Result<(), EngineError> {
-        sqlx::query("INSERT INTO conversations VALUES (?, 0, 0, 0, ?, ?)")
-            .bind(&conversation.as_bytes()[..])
-            .bind(name)
-            .bind(integer(now_ms))
-            .execute(&mut self.connection)
-            .await?;
-        Ok(())
-    }
-
-    /// What the planner needs to know of a batch.
-    pub async fn look_up(&mut self, batch: &[Append]) -> Result<Known, EngineError> {
+        batch: &[Append],
+        kept: &HashMap<ConversationId, ConversationState>,
+    ) -> Result<Known, EngineError> {
         let mut known = Known::default();
         for rows in batch.chunks(ROWS_PER_STATEMENT_MAX) {
             self.look_up_ids(rows, &mut known.ids).await?;
         }
         let conversations: BTreeSet<_> = batch.iter().map(|append| append.conversation).collect();
         for conversation in conversations {
-            if let Some(state) = self.conversation(conversation).await? {
+            let state = match kept.get(&conversation) {
+                Some(state) => Some(state.clone()),
+                None => self.conversation(conversation).await?,
+            };
+            if let Some(state) = state {
                 known.conversations.insert(conversation, state);
             }
         }
@@ -205,11 +91,13 @@ impl Engine {
         conversation: ConversationId,
     ) -> Result<Option<ConversationState>, EngineError> {
         let id = &conversation.as_bytes()[..];
-        let head =
-            sqlx::query("SELECT head, membership, owner_epoch FROM conversations WHERE id = ?")
-                .bind(id)
-                .fetch_optional(&mut self.connection)
-                .await?;
+        let head = sqlx::query(
+            "SELECT head, membership, owner_epoch, name, history_open \
+                 FROM conversations WHERE id = ?",
+        )
+        .bind(id)
+        .fetch_optional(&mut self.connection)
+        .await?;
         let Some(head) = head else {
             return Ok(None);
         };
@@ -223,10 +111,14 @@ impl Engine {
             head: SequenceNumber(number(head.try_get(0)?)),
             membership: SequenceNumber(number(head.try_get(1)?)),
             owner_epoch: number(head.try_get(2)?),
-            members: members
-                .into_iter()
-                .map(|account| AccountId(number(account)))
-                .collect(),
+            name: head.try_get::<&str, _>(3)?.into(),
+            history_open: head.try_get(4)?,
+            members: Arc::new(
+                members
+                    .into_iter()
+                    .map(|account| AccountId(number(account)))
+                    .collect(),
+            ),
         }))
     }
 
@@ -260,34 +152,6 @@ impl Engine {
         self.commits += 1;
         Ok(Committed::Yes)
     }
-
-    /// The messages after `after`, at most `limit`, in order.
-    pub async fn read(
-        &mut self,
-        conversation: ConversationId,
-        after: SequenceNumber,
-        limit: u32,
-    ) -> Result<Vec<StoredMessage>, EngineError> {
-        let rows = sqlx::query(
-            "SELECT sequence, sender, message_id, content FROM messages \
-             WHERE conversation = ? AND sequence > ? ORDER BY sequence LIMIT ?",
-        )
-        .bind(&conversation.as_bytes()[..])
-        .bind(integer(after.0))
-        .bind(limit)
-        .fetch_all(&mut self.connection)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(StoredMessage {
-                    sequence: SequenceNumber(number(row.try_get(0)?)),
-                    sender: AccountId(number(row.try_get(1)?)),
-                    message_id: message_id(row.try_get(2)?)?,
-                    content: row.try_get::<Vec<u8>, _>(3)?.into(),
-                })
-            })
-            .collect()
-    }
 }
 
 /// Compare-and-set of every head of the batch. False: one of them is not what it was.
@@ -299,7 +163,7 @@ async fn move_heads(
     for (conversation, head) in &plan.heads {
         let id = &conversation.as_bytes()[..];
         let moved = if is_new_pair(*conversation, head) {
-            sqlx::query("INSERT INTO conversations VALUES (?, ?, 0, 0, '', ?)")
+            sqlx::query("INSERT INTO conversations VALUES (?, ?, 0, 0, '', FALSE, ?)")
                 .bind(id)
                 .bind(integer(head.to.head.0))
                 .bind(integer(now_ms))
@@ -336,7 +200,7 @@ async fn insert_pair_members(
     id: &[u8],
     head: &HeadMove,
 ) -> Result<(), EngineError> {
-    for member in &head.from.members {
+    for member in head.from.members.iter() {
         sqlx::query("INSERT INTO members VALUES (?, ?, 0, NULL)")
             .bind(id)
             .bind(integer(member.0))
@@ -367,9 +231,9 @@ async fn insert_messages(
             .push_bind(integer(entry.sequence.0))
             .push_bind(integer(append.sender.0))
             .push_bind(append.message_id.as_bytes().to_vec())
-            .push_bind(kind_number(append.kind))
+            .push_bind(append.kind as i32)
             .push_bind(append.content.to_vec())
-            .push_bind(priority_number(append.priority))
+            .push_bind(append.priority as i32)
             .push_bind(integer(append.deliver_before_ms))
             .push_bind(integer(now_ms));
     });
@@ -422,29 +286,4 @@ async fn change_members(
             .await?;
     }
     Ok(())
-}
-
-const fn kind_number(kind: EntryKind) -> i32 {
-    kind as i32
-}
-
-const fn priority_number(priority: Priority) -> i32 {
-    priority as i32
-}
-
-/// SQL has signed integers only; the bits are kept, and ids and numbers stay far below 2^63.
-const fn integer(number: u64) -> i64 {
-    number.cast_signed()
-}
-
-const fn number(integer: i64) -> u64 {
-    integer.cast_unsigned()
-}
-
-fn conversation_id(bytes: Vec<u8>) -> Result<ConversationId, EngineError> {
-    ConversationId::from_slice(&bytes).map_err(|_| EngineError::Damaged("a conversation id"))
-}
-
-fn message_id(bytes: Vec<u8>) -> Result<ClientMessageId, EngineError> {
-    ClientMessageId::from_slice(&bytes).map_err(|_| EngineError::Damaged("a message id"))
 }

@@ -1,0 +1,66 @@
+//! What happens in the store that an operator may want to know: a function an event, which logs
+//! and counts. Labels are of few values.
+
+use std::fmt::Display;
+
+use protocol::Refusal;
+
+use crate::sqlite::EngineError;
+
+/// Another owner of the same file was faster; the batch is decided anew.
+pub(crate) fn commit_lost() {
+    metrics::counter!("im_store_commits_lost_total").increment(1);
+}
+
+/// Nothing is known to be stored; the batch is decided anew, or its senders are told.
+pub(crate) fn commit_failed(error: &EngineError, writes: usize) {
+    metrics::counter!("im_store_commits_failed_total").increment(1);
+    tracing::error!(%error, cause = cause(error), writes, "a transaction failed");
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
+pub(crate) fn batch_committed(entries: usize) {
+    if entries > 0 {
+        metrics::counter!("im_store_entries_total").increment(entries as u64);
+        metrics::histogram!("im_store_batch_entries").record(entries as f64);
+    }
+}
+
+pub(crate) fn read_failed(error: &EngineError) {
+    metrics::counter!("im_store_reads_failed_total").increment(1);
+    tracing::error!(%error, cause = cause(error), "a read failed");
+}
+
+/// Only the heads of these entries are streamed.
+pub(crate) fn stream_overflowed(entries: usize) {
+    metrics::counter!("im_store_stream_overflow_entries_total").increment(entries as u64);
+}
+
+/// The router is away; it is told all heads when it is back.
+pub(crate) fn stream_dropped(entries: usize) {
+    metrics::counter!("im_store_stream_dropped_entries_total").increment(entries as u64);
+}
+
+pub(crate) fn notice_unknown(method: u16) {
+    metrics::counter!("im_store_notices_unknown_total").increment(1);
+    tracing::warn!(method, "a notice of an unknown method");
+}
+
+/// Something on an internal link does not parse: one of our tiers is of another release.
+pub(crate) fn notice_malformed(method: u16, error: &dyn Display) {
+    metrics::counter!("im_store_notices_malformed_total").increment(1);
+    tracing::warn!(method, %error, "a notice that does not parse");
+}
+
+pub(crate) fn marks_dropped() {
+    metrics::counter!("im_store_marks_dropped_frames_total").increment(1);
+}
+
+pub(crate) fn marks_not_written(refusal: &Refusal) {
+    metrics::counter!("im_store_marks_failed_writes_total").increment(1);
+    tracing::debug!(%refusal, "marks were not written");
+}
+
+fn cause(error: &EngineError) -> String {
+    std::error::Error::source(error).map_or_else(String::new, ToString::to_string)
+}

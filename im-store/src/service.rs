@@ -1,0 +1,321 @@
+//! What the logic tier may ask of the store: methods 101 to 109 of `internal.proto`.
+//!
+//! A shell: it parses, asks the writer or the readers, and encodes. Not here: any decision.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::content::{self, Content};
+use protocol::id::ConversationKind;
+use protocol::kind::method;
+use protocol::limits::{MEMBERS_PER_PAGE_MAX, MEMBERSHIPS_PER_PAGE_MAX};
+use protocol::wire::{EntryKind, MembershipChange, Priority, PullPage, internal};
+use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
+use service_kit::clock;
+use service_kit::rpc::{self, Handler, Peer, Request};
+
+use crate::events;
+use crate::marks::MarkSink;
+use crate::read::{self, Entitlement, Stay};
+use crate::shard::{Append, MemberChange};
+use crate::sqlite::{Chore, Done, EngineError, RaisedMark, Readers};
+use crate::writer::Writer;
+
+/// Answers on the links of the logic tier.
+#[derive(Debug)]
+pub struct Service {
+    writer: Writer,
+    readers: Readers,
+    marks: MarkSink,
+}
+
+impl Handler for Service {
+    fn call(
+        self: &Arc<Self>,
+        _: &Peer,
+        request: Request,
+    ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + 'static {
+        let service = Arc::clone(self);
+        async move { service.answer(request).await }
+    }
+
+    async fn notice(self: &Arc<Self>, _: &Peer, method: u16, body: Bytes) {
+        if method != method::WRITE_MARKS {
+            events::notice_unknown(method);
+            return;
+        }
+        match rpc::decode(body).and_then(marks) {
+            Ok(marks) => self.marks.raise(marks).await,
+            Err(refusal) => events::notice_malformed(method, &refusal),
+        }
+    }
+}
+
+impl Service {
+    /// Over these.
+    #[must_use]
+    pub const fn new(writer: Writer, readers: Readers, marks: MarkSink) -> Self {
+        Self {
+            writer,
+            readers,
+            marks,
+        }
+    }
+
+    async fn answer(&self, request: Request) -> Result<Bytes, Refusal> {
+        let body = request.body;
+        match request.method {
+            method::APPEND => self.append(rpc::decode(body)?).await,
+            method::CREATE_CONVERSATION => self.create_conversation(rpc::decode(body)?).await,
+            method::READ => self.read(rpc::decode(body)?).await,
+            method::ENSURE_ACCOUNT => self.ensure_account(rpc::decode(body)?).await,
+            method::SET_CAPABILITIES => self.set_capabilities(rpc::decode(body)?).await,
+            method::LOOK_UP_ACCOUNTS => self.look_up_accounts(rpc::decode(body)?).await,
+            method::STORE_MEMBERSHIPS => self.memberships(rpc::decode(body)?).await,
+            method::MEMBERS => self.members(rpc::decode(body)?).await,
+            other => Err(Refusal::new(
+                ErrorCode::UnknownKind,
+                format!("the store has no method {other}"),
+            )),
+        }
+    }
+
+    async fn append(&self, append: internal::Append) -> Result<Bytes, Refusal> {
+        let kind = EntryKind::try_from(append.kind)
+            .map_err(|_| Refusal::bad_request(format!("kind: {} is unknown", append.kind)))?;
+        let stored = self
+            .writer
+            .append(Append {
+                conversation: ConversationId::from_slice(&append.conversation_id)?,
+                sender: AccountId(append.sender),
+                message_id: ClientMessageId::from_slice(&append.client_message_id)?,
+                kind,
+                priority: append.priority(),
+                deliver_before_ms: append.deliver_before_ms,
+                changes: append.changes.iter().map(change).collect(),
+                content: append.content,
+            })
+            .await?;
+        Ok(rpc::encode(&internal::Appended {
+            sequence: stored.sequence.0,
+            committed_at_ms: stored.committed_at_ms,
+            duplicate: stored.duplicate,
+        }))
+    }
+
+    /// Two steps, each of which a repeat finds done: the row, and the entry that opens the log.
+    async fn create_conversation(
+        &self,
+        request: internal::CreateConversation,
+    ) -> Result<Bytes, Refusal> {
+        let creator = AccountId(request.creator);
+        let message_id = ClientMessageId::from_slice(&request.client_message_id)?;
+        let proposed = ConversationId::from_slice(&request.conversation_id)?;
+        if !matches!(proposed.kind(), ConversationKind::Group(_)) {
+            return Err(Refusal::bad_request("conversation_id: not a group"));
+        }
+        let row = Chore::CreateGroup {
+            creator,
+            message_id,
+            proposed,
+            name: request.name,
+            history_open: request.history_open,
+        };
+        let Done::Group(conversation) = self.writer.chore(row).await? else {
+            return Err(Refusal::internal("a group was made, and no group came"));
+        };
+        let opened = self
+            .writer
+            .append(Append {
+                conversation,
+                sender: creator,
+                message_id,
+                kind: EntryKind::Membership,
+                priority: Priority::Chat,
+                deliver_before_ms: 0,
+                changes: request.members.iter().map(change).collect(),
+                content: content::encode(Content::Membership(MembershipChange {
+                    changes: request.members,
+                })),
+            })
+            .await?;
+        Ok(rpc::encode(&internal::ConversationCreated {
+            conversation_id: conversation.to_bytes(),
+            head: opened.sequence.0,
+        }))
+    }
+
+    async fn read(&self, request: internal::Read) -> Result<Bytes, Refusal> {
+        let pull = request.pull.unwrap_or_default();
+        let conversation = ConversationId::from_slice(&pull.conversation_id)?;
+        let account = AccountId(request.account_id);
+        let after = SequenceNumber(pull.after_sequence);
+        let limit = read::page_limit(pull.limit);
+        let history = self
+            .readers
+            .history(conversation, account, after, limit)
+            .await
+            .map_err(failed)?;
+        let mut page = PullPage {
+            conversation_id: pull.conversation_id,
+            ..PullPage::default()
+        };
+        match history {
+            Some(history) => {
+                let entitlement = Entitlement::new(history.stays, history.history_open)?;
+                page.entries = read::page(history.entries, &entitlement, clock::unix_ms());
+                page.head = history.head.0;
+            }
+            None => unwritten(conversation, account)?,
+        }
+        Ok(rpc::encode(&page))
+    }
+
+    async fn ensure_account(&self, request: internal::EnsureAccount) -> Result<Bytes, Refusal> {
+        let kind = request.kind();
+        let known = self
+            .readers
+            .account_of_kind(&request.fleet, &request.name, kind)
+            .await
+            .map_err(failed)?;
+        if let Some(account) = known {
+            return Ok(rpc::encode(&account?));
+        }
+        let chore = Chore::EnsureAccount {
+            fleet: request.fleet,
+            kind,
+            name: request.name,
+            proposed: AccountId(request.proposed_account_id),
+        };
+        match self.writer.chore(chore).await? {
+            Done::Account(account) => Ok(rpc::encode(&account)),
+            Done::Group(_) | Done::Written => Err(Refusal::internal(
+                "an account was made, and no account came",
+            )),
+        }
+    }
+
+    async fn set_capabilities(&self, request: internal::SetCapabilities) -> Result<Bytes, Refusal> {
+        let chore = Chore::SetCapabilities {
+            account: AccountId(request.account_id),
+            card: request.capabilities.unwrap_or_default(),
+        };
+        self.writer.chore(chore).await.map(|_| Bytes::new())
+    }
+
+    async fn look_up_accounts(&self, request: internal::LookUpAccounts) -> Result<Bytes, Refusal> {
+        let accounts = self
+            .readers
+            .accounts(&request.fleet, &request.names, &request.account_ids)
+            .await
+            .map_err(failed)?;
+        Ok(rpc::encode(&internal::AccountList { accounts }))
+    }
+
+    async fn memberships(&self, request: internal::Memberships) -> Result<Bytes, Refusal> {
+        let limit = bounded(request.limit, MEMBERSHIPS_PER_PAGE_MAX);
+        let mut memberships = self
+            .readers
+            .memberships(
+                AccountId(request.account_id),
+                &request.after_conversation_id,
+                limit + 1,
+            )
+            .await
+            .map_err(failed)?;
+        let more = memberships.len() > limit as usize;
+        memberships.truncate(limit as usize);
+        Ok(rpc::encode(&internal::MembershipsPage {
+            memberships,
+            more,
+        }))
+    }
+
+    async fn members(&self, request: internal::Members) -> Result<Bytes, Refusal> {
+        let conversation = ConversationId::from_slice(&request.conversation_id)?;
+        let limit = bounded(request.limit, MEMBERS_PER_PAGE_MAX);
+        let after = AccountId(request.after_account_id);
+        let rows = self
+            .readers
+            .members(conversation, after, limit + 1)
+            .await
+            .map_err(failed)?;
+        let mut page = internal::MembersPage::default();
+        match (rows, conversation.kind()) {
+            (Some(rows), _) => {
+                page.membership_sequence = rows.membership.0;
+                page.head = rows.head.0;
+                page.members = rows.members;
+            }
+            (None, ConversationKind::Pair(low, high)) => {
+                let both = [low.0, high.0];
+                let found = self
+                    .readers
+                    .accounts("", &[], &both)
+                    .await
+                    .map_err(failed)?;
+                page.members = found;
+                page.members.retain(|account| account.account_id > after.0);
+                page.members.iter_mut().for_each(|m| m.capabilities = None);
+            }
+            (None, ConversationKind::Group(_)) => return Err(no_such(conversation)),
+        }
+        page.more = page.members.len() > limit as usize;
+        page.members.truncate(limit as usize);
+        Ok(rpc::encode(&page))
+    }
+}
+
+/// A conversation without a row is an unwritten pair, or none.
+fn unwritten(conversation: ConversationId, account: AccountId) -> Result<(), Refusal> {
+    match conversation.kind() {
+        ConversationKind::Pair(low, high) => {
+            let stay = Stay {
+                joined: SequenceNumber::ZERO,
+                left: None,
+            };
+            let is_in = low == account || high == account;
+            Entitlement::new(is_in.then_some(stay).into_iter().collect(), false).map(|_| ())
+        }
+        ConversationKind::Group(_) => Err(no_such(conversation)),
+    }
+}
+
+fn no_such(conversation: ConversationId) -> Refusal {
+    Refusal::new(
+        ErrorCode::NoSuchConversation,
+        format!("there is no conversation {conversation}"),
+    )
+}
+
+fn bounded(asked: u32, most: u32) -> u32 {
+    if asked == 0 { most } else { asked.min(most) }
+}
+
+const fn change(change: &protocol::wire::MemberChange) -> MemberChange {
+    MemberChange {
+        account: AccountId(change.account_id),
+        joins: change.joined,
+    }
+}
+
+fn marks(marks: internal::AccountMarks) -> Result<Vec<RaisedMark>, Refusal> {
+    marks
+        .marks
+        .into_iter()
+        .map(|of| {
+            let mark = of.mark.unwrap_or_default();
+            Ok(RaisedMark {
+                conversation: ConversationId::from_slice(&mark.conversation_id)?,
+                account: AccountId(of.account_id),
+                delivered: mark.delivered,
+                read: mark.read,
+            })
+        })
+        .collect()
+}
+
+fn failed(error: EngineError) -> Refusal {
+    events::read_failed(&error);
+    Refusal::unavailable("the database failed")
+}

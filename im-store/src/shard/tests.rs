@@ -1,0 +1,187 @@
+//! The planner decides: tables of batches and what becomes of them.
+
+use super::*;
+
+const NOW_MS: u64 = 1_800_000_000_000;
+
+fn append(conversation: ConversationId, sender: u64, id: u8, said: &'static str) -> Append {
+    Append {
+        conversation,
+        sender: AccountId(sender),
+        message_id: ClientMessageId::new(NOW_MS, [id; 10]),
+        kind: EntryKind::Text,
+        content: Bytes::from_static(said.as_bytes()),
+        priority: Priority::Chat,
+        deliver_before_ms: 0,
+        changes: Vec::new(),
+    }
+}
+
+fn membership(conversation: ConversationId, id: u8, changes: &[(u64, bool)]) -> Append {
+    let changes = changes
+        .iter()
+        .map(|(account, joins)| MemberChange {
+            account: AccountId(*account),
+            joins: *joins,
+        })
+        .collect();
+    Append {
+        kind: EntryKind::Membership,
+        changes,
+        ..append(conversation, 1, id, "m")
+    }
+}
+
+fn group(members: &[u64]) -> (ConversationId, Known) {
+    let conversation = ConversationId::group(7);
+    let state = ConversationState {
+        head: SequenceNumber(10),
+        membership: SequenceNumber(3),
+        owner_epoch: 0,
+        name: "".into(),
+        history_open: false,
+        members: Arc::new(members.iter().copied().map(AccountId).collect()),
+    };
+    (
+        conversation,
+        Known {
+            conversations: [(conversation, state)].into(),
+            ..Known::default()
+        },
+    )
+}
+
+fn digest(append: &Append) -> Digest {
+    let mut digest = [0; 16];
+    let cut = append.content.len().min(16);
+    digest[..cut].copy_from_slice(&append.content[..cut]);
+    digest
+}
+
+fn decide(batch: &[Append], known: &Known) -> BatchPlan {
+    plan(batch, digest, known, NOW_MS)
+}
+
+fn code(verdict: &Verdict) -> Option<ErrorCode> {
+    if let Verdict::Refuse(refusal) = verdict {
+        Some(refusal.code)
+    } else {
+        None
+    }
+}
+
+#[test]
+fn numbers_are_dense_and_refused_messages_take_none() {
+    let (g, known) = group(&[1, 2]);
+    let plan = decide(
+        &[
+            append(g, 1, 1, "a"),
+            append(g, 9, 2, "b"),
+            append(g, 2, 3, "c"),
+        ],
+        &known,
+    );
+    assert_eq!(plan.verdicts[0], Verdict::Store(SequenceNumber(11)));
+    assert_eq!(code(&plan.verdicts[1]), Some(ErrorCode::NotAMember));
+    assert_eq!(plan.verdicts[2], Verdict::Store(SequenceNumber(12)));
+    assert_eq!(plan.heads[&g].from.head, SequenceNumber(10));
+    assert_eq!(plan.heads[&g].to.head, SequenceNumber(12));
+}
+
+#[test]
+fn twice_the_same_id_in_a_batch_is_one_message_and_another_body_a_conflict() {
+    let (g, known) = group(&[1]);
+    let plan = decide(
+        &[
+            append(g, 1, 1, "a"),
+            append(g, 1, 1, "a"),
+            append(g, 1, 1, "b"),
+        ],
+        &known,
+    );
+    assert_eq!(
+        plan.verdicts[1],
+        Verdict::Duplicate {
+            sequence: SequenceNumber(11),
+            committed_at_ms: NOW_MS
+        }
+    );
+    assert_eq!(code(&plan.verdicts[2]), Some(ErrorCode::Conflict));
+    assert_eq!(plan.entries.len(), 1);
+}
+
+#[test]
+fn membership_holds_from_its_entry_on_within_the_batch() {
+    let (g, known) = group(&[1]);
+    let plan = decide(
+        &[
+            append(g, 2, 1, "too early"),
+            membership(g, 2, &[(2, true), (1, true)]),
+            append(g, 2, 3, "in"),
+            membership(g, 4, &[(2, false)]),
+            append(g, 2, 5, "too late"),
+            membership(g, 6, &[(1, true)]),
+        ],
+        &known,
+    );
+    assert_eq!(code(&plan.verdicts[0]), Some(ErrorCode::NotAMember));
+    assert_eq!(plan.verdicts[2], Verdict::Store(SequenceNumber(12)));
+    assert_eq!(code(&plan.verdicts[4]), Some(ErrorCode::NotAMember));
+    assert_eq!(plan.verdicts[5], Verdict::NothingToDo);
+    let joined = &plan.entries[0];
+    assert_eq!(
+        joined.changes,
+        [MemberChange {
+            account: AccountId(2),
+            joins: true
+        }]
+    );
+    assert_eq!((joined.previous_membership.0, joined.membership.0), (3, 11));
+    assert_eq!(plan.entries[2].previous_membership, SequenceNumber(11));
+}
+
+#[test]
+fn a_pair_has_no_membership_to_change() {
+    let pair = ConversationId::pair(AccountId(1), AccountId(2));
+    let plan = decide(&[membership(pair, 1, &[(3, true)])], &Known::default());
+    assert_eq!(code(&plan.verdicts[0]), Some(ErrorCode::BadRequest));
+}
+
+#[test]
+fn a_pair_needs_no_set_up_and_a_group_does() {
+    let pair = ConversationId::pair(AccountId(1), AccountId(2));
+    let nowhere = ConversationId::group(99);
+    let plan = decide(
+        &[
+            append(pair, 2, 1, "hi"),
+            append(pair, 3, 2, "me too"),
+            append(nowhere, 1, 3, "x"),
+        ],
+        &Known::default(),
+    );
+    assert_eq!(plan.verdicts[0], Verdict::Store(SequenceNumber(1)));
+    assert_eq!(code(&plan.verdicts[1]), Some(ErrorCode::NotAMember));
+    assert_eq!(code(&plan.verdicts[2]), Some(ErrorCode::NoSuchConversation));
+}
+
+#[test]
+fn times_are_bounded() {
+    let (g, known) = group(&[1]);
+    let made = |at_ms| Append {
+        message_id: ClientMessageId::new(at_ms, [1; 10]),
+        ..append(g, 1, 1, "a")
+    };
+    let expired = Append {
+        deliver_before_ms: NOW_MS,
+        ..append(g, 1, 2, "b")
+    };
+    let batch = [
+        made(NOW_MS - ID_HORIZON_MS - 1),
+        made(NOW_MS + ID_AHEAD_MS_MAX + 1),
+        expired,
+    ];
+    let plan = decide(&batch, &known);
+    let codes: Vec<_> = plan.verdicts.iter().map(code).collect();
+    let expected = [ErrorCode::TooOld, ErrorCode::BadRequest, ErrorCode::Expired];
+    assert_eq!(codes, expected.map(Some));
+}

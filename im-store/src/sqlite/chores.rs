@@ -1,0 +1,256 @@
+//! The rare writes: groups, accounts, capability cards, marks. Those that wait together share a
+//! transaction.
+
+use prost::Message as _;
+use protocol::wire::{Account, AccountKind, CapabilityCard};
+use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{Connection as _, Row as _};
+
+use super::{Engine, EngineError, conversation_id, integer, number};
+
+/// One rare write.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Chore {
+    /// Makes the row of a group, unless this request made one before. Its first membership entry
+    /// follows as an append.
+    CreateGroup {
+        /// Who asks.
+        creator: AccountId,
+        /// The id of the request.
+        message_id: ClientMessageId,
+        /// The id it gets if it is new.
+        proposed: ConversationId,
+        /// Its name.
+        name: String,
+        /// Whether a member may read what was before it joined.
+        history_open: bool,
+    },
+    /// Makes an account, unless there is one of this name.
+    EnsureAccount {
+        /// Whose it is.
+        fleet: String,
+        /// What it is.
+        kind: AccountKind,
+        /// Unique in the fleet.
+        name: String,
+        /// The id it gets if it is new.
+        proposed: AccountId,
+    },
+    /// Replaces a capability card.
+    SetCapabilities {
+        /// Whose.
+        account: AccountId,
+        /// What it says.
+        card: CapabilityCard,
+    },
+    /// Raises marks.
+    RaiseMarks(Vec<RaisedMark>),
+}
+
+/// A member's marks of one conversation, both cumulative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RaisedMark {
+    /// Of which conversation.
+    pub conversation: ConversationId,
+    /// Whose.
+    pub account: AccountId,
+    /// Handed to the application up to here.
+    pub delivered: u64,
+    /// Read up to here.
+    pub read: u64,
+}
+
+/// What became of a chore.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Done {
+    /// Of [`Chore::CreateGroup`]: the group, of this request or of the one that it repeats.
+    Group(ConversationId),
+    /// Of [`Chore::EnsureAccount`].
+    Account(Account),
+    /// Of the others.
+    Written,
+}
+
+impl Engine {
+    /// Does these in one transaction. The outer error: nothing was written.
+    pub async fn chores(
+        &mut self,
+        chores: &[Chore],
+        now_ms: u64,
+    ) -> Result<Vec<Result<Done, Refusal>>, EngineError> {
+        let mut tx = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+        let mut done = Vec::with_capacity(chores.len());
+        for chore in chores {
+            done.push(carry_out(&mut tx, chore, now_ms).await?);
+        }
+        tx.commit().await?;
+        Ok(done)
+    }
+}
+
+async fn carry_out(
+    tx: &mut SqliteConnection,
+    chore: &Chore,
+    now_ms: u64,
+) -> Result<Result<Done, Refusal>, EngineError> {
+    match chore {
+        Chore::CreateGroup {
+            creator,
+            message_id,
+            proposed,
+            name,
+            history_open,
+        } => {
+            let request = (*creator, *message_id);
+            let group = create_group(tx, request, *proposed, name, *history_open, now_ms).await?;
+            Ok(Ok(Done::Group(group)))
+        }
+        Chore::EnsureAccount {
+            fleet,
+            kind,
+            name,
+            proposed,
+        } => {
+            let account = ensure_account(tx, fleet, *kind, name, *proposed, now_ms).await?;
+            Ok(account.map(Done::Account))
+        }
+        Chore::SetCapabilities { account, card } => set_capabilities(tx, *account, card).await,
+        Chore::RaiseMarks(marks) => {
+            for mark in marks {
+                raise_mark(tx, mark).await?;
+            }
+            Ok(Ok(Done::Written))
+        }
+    }
+}
+
+async fn create_group(
+    tx: &mut SqliteConnection,
+    (creator, message_id): (AccountId, ClientMessageId),
+    proposed: ConversationId,
+    name: &str,
+    history_open: bool,
+    now_ms: u64,
+) -> Result<ConversationId, EngineError> {
+    let before =
+        sqlx::query("SELECT conversation FROM created_groups WHERE creator = ? AND message_id = ?")
+            .bind(integer(creator.0))
+            .bind(&message_id.as_bytes()[..])
+            .fetch_optional(&mut *tx)
+            .await?;
+    if let Some(row) = before {
+        return conversation_id(row.try_get(0)?);
+    }
+    sqlx::query("INSERT INTO conversations VALUES (?, 0, 0, 0, ?, ?, ?)")
+        .bind(&proposed.as_bytes()[..])
+        .bind(name)
+        .bind(history_open)
+        .bind(integer(now_ms))
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("INSERT INTO created_groups VALUES (?, ?, ?)")
+        .bind(integer(creator.0))
+        .bind(&message_id.as_bytes()[..])
+        .bind(&proposed.as_bytes()[..])
+        .execute(&mut *tx)
+        .await?;
+    Ok(proposed)
+}
+
+async fn ensure_account(
+    tx: &mut SqliteConnection,
+    fleet: &str,
+    kind: AccountKind,
+    name: &str,
+    proposed: AccountId,
+    now_ms: u64,
+) -> Result<Result<Account, Refusal>, EngineError> {
+    let before = sqlx::query(
+        "SELECT account, kind, name, capabilities FROM accounts WHERE fleet = ? AND name = ?",
+    )
+    .bind(fleet)
+    .bind(name)
+    .fetch_optional(&mut *tx)
+    .await?;
+    if let Some(row) = before {
+        return Ok(of_kind(account(&row)?, kind));
+    }
+    sqlx::query("INSERT INTO accounts VALUES (?, ?, ?, ?, NULL, ?)")
+        .bind(integer(proposed.0))
+        .bind(fleet)
+        .bind(name)
+        .bind(kind as i32)
+        .bind(integer(now_ms))
+        .execute(&mut *tx)
+        .await?;
+    Ok(Ok(Account {
+        account_id: proposed.0,
+        kind: kind.into(),
+        name: name.to_owned(),
+        capabilities: None,
+    }))
+}
+
+/// An account keeps the kind it was made with: a name is one account's for ever.
+pub(super) fn of_kind(account: Account, kind: AccountKind) -> Result<Account, Refusal> {
+    if account.kind() == kind {
+        return Ok(account);
+    }
+    Err(Refusal::new(
+        ErrorCode::Forbidden,
+        format!("{} is the name of an account of another kind", account.name),
+    ))
+}
+
+async fn set_capabilities(
+    tx: &mut SqliteConnection,
+    account: AccountId,
+    card: &CapabilityCard,
+) -> Result<Result<Done, Refusal>, EngineError> {
+    let changed = sqlx::query("UPDATE accounts SET capabilities = ? WHERE account = ?")
+        .bind(card.encode_to_vec())
+        .bind(integer(account.0))
+        .execute(&mut *tx)
+        .await?;
+    if changed.rows_affected() == 1 {
+        return Ok(Ok(Done::Written));
+    }
+    Ok(Err(Refusal::new(
+        ErrorCode::NoSuchAccount,
+        format!("there is no account {account}"),
+    )))
+}
+
+/// Marks only rise, belong to members only, and never pass the head.
+async fn raise_mark(tx: &mut SqliteConnection, mark: &RaisedMark) -> Result<(), EngineError> {
+    sqlx::query(
+        "INSERT INTO marks (conversation, account, delivered, read) \
+         SELECT c.id, m.account, min(?3, c.head), min(?4, c.head) \
+         FROM conversations c JOIN members m ON m.conversation = c.id \
+         WHERE c.id = ?1 AND m.account = ?2 LIMIT 1 \
+         ON CONFLICT (conversation, account) DO UPDATE SET \
+         delivered = max(delivered, excluded.delivered), read = max(read, excluded.read)",
+    )
+    .bind(&mark.conversation.as_bytes()[..])
+    .bind(integer(mark.account.0))
+    .bind(integer(mark.delivered))
+    .bind(integer(mark.read))
+    .execute(&mut *tx)
+    .await?;
+    Ok(())
+}
+
+/// From the columns account, kind, name, capabilities.
+pub(super) fn account(row: &SqliteRow) -> Result<Account, EngineError> {
+    let card: Option<&[u8]> = row.try_get(3)?;
+    Ok(Account {
+        account_id: number(row.try_get(0)?),
+        kind: row.try_get(1)?,
+        name: row.try_get(2)?,
+        capabilities: card
+            .map(CapabilityCard::decode)
+            .transpose()
+            .map_err(|_| EngineError::Damaged("a capability card"))?,
+    })
+}
