@@ -1,0 +1,263 @@
+//! The gateways that are linked: the table of routes, and a queue to each.
+//!
+//! One lock over both keeps the order of a conversation from the store's link to every gateway's
+//! queue. Nothing waits under it: notices are encoded before, and a queue that is full turns its
+//! gateway into one that is told later ([`crate::owed`]).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use protocol::kind::method;
+use protocol::wire::internal::{HeadHints, Registered};
+use protocol::{AccountId, ConversationId, SequenceNumber};
+use service_kit::drain::Drain;
+use service_kit::rpc::{self, NotifyError, Peer};
+
+use crate::events;
+use crate::fanout::{self, Run};
+use crate::owed::{self, Notice, Owed};
+use crate::table::{Head, LinkId, Passed, Registration, Table};
+
+/// Heads in the answer to a registration: some 2 MiB. The others follow as notices.
+const REGISTERED_HEADS_MAX: usize = 64 * 1024;
+
+/// Routes and queues. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Gateways {
+    inner: Arc<Mutex<Inner>>,
+    drain: Drain,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    table: Table,
+    outlets: HashMap<LinkId, Outlet>,
+}
+
+/// The way to one gateway.
+#[derive(Debug)]
+struct Outlet {
+    /// Its queue is bounded by the link. When full: see `owed`.
+    peer: Peer,
+    owed: Owed,
+    /// A task waits for room to tell what is owed. Until it is done, all else is owed too, so that
+    /// nothing overtakes.
+    is_behind: bool,
+}
+
+/// What takes a notice's place when there is no room for it.
+enum Instead<'a> {
+    Heads(&'a [Head]),
+    Resync,
+    Nothing,
+}
+
+impl Gateways {
+    /// None yet. Its tasks are of this drain.
+    #[must_use]
+    pub fn new(drain: Drain) -> Self {
+        Self {
+            inner: Arc::default(),
+            drain,
+        }
+    }
+
+    /// A gateway says what it has.
+    #[must_use]
+    pub fn register(&self, peer: &Peer, registration: &Registration) -> Registered {
+        let link = link(peer);
+        let mut inner = self.inner.lock();
+        let heads = inner.table.register(link, registration);
+        let outlet = inner.outlets.entry(link).or_insert_with(|| Outlet {
+            peer: peer.clone(),
+            owed: Owed::default(),
+            is_behind: false,
+        });
+        let told = heads.len().min(REGISTERED_HEADS_MAX);
+        let (now, later) = heads.split_at(told);
+        if !later.is_empty() {
+            outlet.owe(&Instead::Heads(later));
+            self.catch_up(link, outlet);
+        }
+        events::registered(registration, inner.table.gateways().count());
+        Registered {
+            heads: wire_heads(now),
+        }
+    }
+
+    /// A gateway says what it no longer has.
+    pub fn unregister(&self, peer: &Peer, groups: &[ConversationId], accounts: &[AccountId]) {
+        let table = &mut self.inner.lock().table;
+        table.unregister(link(peer), groups, accounts);
+    }
+
+    /// A gateway is gone.
+    pub fn gone(&self, peer: &Peer) {
+        let mut inner = self.inner.lock();
+        inner.table.gone(link(peer));
+        inner.outlets.remove(&link(peer));
+        events::gateways(inner.table.gateways().count());
+    }
+
+    /// Entries were committed.
+    pub fn pass(&self, runs: &[Run]) {
+        let mut inner = self.inner.lock();
+        for run in runs {
+            self.pass_run(&mut inner, run);
+        }
+        events::heads_known(inner.table.heads_len());
+    }
+
+    fn pass_run(&self, inner: &mut Inner, run: &Run) {
+        let (joined, left) = run
+            .moves
+            .as_ref()
+            .map_or((&[][..], &[][..]), |moves| (&moves.joined, &moves.left));
+        let passed = inner.table.commit(run.conversation, run.last, joined, left);
+        let Passed::To(to) = passed else {
+            events::stale_dropped(run);
+            return;
+        };
+        events::passed(run, to.len());
+        let head = [(run.conversation, run.last)];
+        for link in to {
+            if let Some(moves) = &run.moves {
+                let moved = notice(method::MEMBERSHIP_MOVED, &moves.notice);
+                self.tell(inner, link, moved, &Instead::Resync);
+            }
+            let entries = match &run.fanout {
+                Some(fanout) => notice(method::FANOUT, fanout),
+                None => hints(&head),
+            };
+            self.tell(inner, link, entries, &Instead::Heads(&head));
+        }
+    }
+
+    /// Conversations have these heads, whose entries are not pushed. `restarted`: what was streamed
+    /// before may be lost, changes of members included.
+    pub fn raise_heads(&self, heads: &[Head], restarted: bool) {
+        let mut inner = self.inner.lock();
+        if restarted {
+            let links: Vec<_> = inner.table.gateways().collect();
+            events::resync(links.len());
+            for link in links {
+                self.tell(&mut inner, link, owed::resync(), &Instead::Resync);
+            }
+        }
+        for (link, heads) in inner.table.raise_heads(heads) {
+            events::heads_told(heads.len());
+            for heads in heads.chunks(owed::HEADS_PER_NOTICE_MAX) {
+                self.tell(&mut inner, link, hints(heads), &Instead::Heads(heads));
+            }
+        }
+    }
+
+    /// An ephemeral message, for which there is no later: a gateway without room misses it.
+    pub fn pass_ephemeral(&self, conversation: ConversationId, message: &Bytes) {
+        let mut inner = self.inner.lock();
+        let to = inner.table.routes(conversation);
+        events::ephemeral_passed(conversation, to.len());
+        for link in to {
+            let ephemeral = notice(method::FANOUT_EPHEMERAL, message);
+            self.tell(&mut inner, link, ephemeral, &Instead::Nothing);
+        }
+    }
+
+    fn tell(&self, inner: &mut Inner, link: LinkId, notice: Notice, instead: &Instead<'_>) {
+        let Some(outlet) = inner.outlets.get_mut(&link) else {
+            return;
+        };
+        if !outlet.is_behind {
+            match outlet.peer.notify(notice.method, notice.body) {
+                Ok(()) => return,
+                Err(NotifyError::Full) => {}
+                // It is on its way out of the table.
+                Err(NotifyError::Closed) => return,
+            }
+        }
+        events::withheld(instead_name(instead));
+        outlet.owe(instead);
+        self.catch_up(link, outlet);
+    }
+
+    /// Starts the task that tells what is owed, unless it runs.
+    fn catch_up(&self, link: LinkId, outlet: &mut Outlet) {
+        if !outlet.is_behind {
+            outlet.is_behind = true;
+            events::behind(&outlet.peer);
+            let (gateways, peer) = (self.clone(), outlet.peer.clone());
+            self.drain
+                .spawn(async move { gateways.tell_owed(link, peer).await });
+        }
+    }
+
+    /// Ends when nothing is owed any more, or the gateway is gone.
+    async fn tell_owed(self, link: LinkId, peer: Peer) {
+        while let Some(notice) = self.next_owed(link) {
+            if peer.notify_wait(notice.method, notice.body).await.is_err() {
+                return;
+            }
+        }
+        events::caught_up(&peer);
+    }
+
+    fn next_owed(&self, link: LinkId) -> Option<Notice> {
+        let mut inner = self.inner.lock();
+        let outlet = inner.outlets.get_mut(&link)?;
+        let notice = outlet.owed.take();
+        outlet.is_behind = notice.is_some();
+        notice
+    }
+}
+
+impl Outlet {
+    fn owe(&mut self, instead: &Instead<'_>) {
+        match instead {
+            Instead::Heads(heads) => {
+                for (conversation, head) in *heads {
+                    self.owed.head(*conversation, *head);
+                }
+            }
+            Instead::Resync => self.owed.resync(),
+            Instead::Nothing => {}
+        }
+    }
+}
+
+const fn instead_name(instead: &Instead<'_>) -> &'static str {
+    match instead {
+        Instead::Heads(_) => "head",
+        Instead::Resync => "resync",
+        Instead::Nothing => "nothing",
+    }
+}
+
+const fn link(peer: &Peer) -> LinkId {
+    LinkId(peer.id())
+}
+
+fn notice(method: u16, body: &Bytes) -> Notice {
+    Notice {
+        method,
+        body: body.clone(),
+    }
+}
+
+fn hints(heads: &[Head]) -> Notice {
+    let hints = HeadHints {
+        heads: wire_heads(heads),
+    };
+    Notice {
+        method: method::HEAD_HINTS,
+        body: rpc::encode(&hints),
+    }
+}
+
+fn wire_heads(heads: &[(ConversationId, SequenceNumber)]) -> Vec<protocol::wire::Head> {
+    heads
+        .iter()
+        .map(|(conversation, head)| fanout::head(*conversation, *head))
+        .collect()
+}

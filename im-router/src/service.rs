@@ -1,0 +1,156 @@
+//! What gateways, stores and logic say to the router: methods 301 to 305 of `internal.proto`.
+//!
+//! A shell: it parses, and tells [`Gateways`]. Everything happens before the first wait, so that
+//! what one link says is done in the order in which it is said.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::kind::method;
+use protocol::wire::internal::{Commits, Heads, PassEphemeral, Register, Unregister};
+use protocol::{AccountId, ConversationId, ErrorCode, GatewayId, Refusal, SequenceNumber};
+use service_kit::drain::Drain;
+use service_kit::rpc::{self, Handler, Peer, Request};
+
+use crate::gateways::Gateways;
+use crate::table::{Head, Registration};
+use crate::{events, fanout};
+
+/// A peer of this name registers what it has.
+pub const GATEWAY: &str = "im-gateway";
+/// A peer of this name tells what it has committed.
+pub const STORE: &str = "im-store";
+/// A peer of this name passes on ephemeral messages.
+pub const LOGIC: &str = "im-logic";
+
+/// Who may link to a router.
+pub const PEERS: &[&str] = &[GATEWAY, STORE, LOGIC];
+
+/// Answers on the links of a router.
+#[derive(Debug)]
+pub struct Service {
+    gateways: Gateways,
+}
+
+impl Handler for Service {
+    fn call(
+        self: &Arc<Self>,
+        peer: &Peer,
+        request: Request,
+    ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + 'static {
+        let (service, peer) = (Arc::clone(self), peer.clone());
+        async move { service.answer(&peer, request) }
+    }
+
+    fn notice(
+        self: &Arc<Self>,
+        peer: &Peer,
+        method: u16,
+        body: Bytes,
+    ) -> impl Future<Output = ()> + Send {
+        if let Err(refusal) = self.take(peer, method, body) {
+            events::notice_refused(peer, method, &refusal);
+        }
+        std::future::ready(())
+    }
+
+    fn closed(self: &Arc<Self>, peer: &Peer) {
+        self.gateways.gone(peer);
+    }
+}
+
+impl Service {
+    /// With no routes yet. Its tasks are of this drain.
+    #[must_use]
+    pub fn new(drain: Drain) -> Self {
+        Self {
+            gateways: Gateways::new(drain),
+        }
+    }
+
+    fn answer(&self, peer: &Peer, request: Request) -> Result<Bytes, Refusal> {
+        match (peer.name(), request.method) {
+            (GATEWAY, method::REGISTER) => {
+                let registration = registration(rpc::decode(request.body)?)?;
+                Ok(rpc::encode(&self.gateways.register(peer, &registration)))
+            }
+            (_, other) => Err(unknown(peer, other)),
+        }
+    }
+
+    fn take(&self, peer: &Peer, method: u16, body: Bytes) -> Result<(), Refusal> {
+        match (peer.name(), method) {
+            (STORE, method::COMMITS) => self.commits(peer, rpc::decode(body)?),
+            (STORE, method::HEADS) => self.heads(rpc::decode(body)?)?,
+            (LOGIC, method::PASS_EPHEMERAL) => self.ephemeral(rpc::decode(body)?)?,
+            (GATEWAY, method::UNREGISTER) => self.unregister(peer, rpc::decode(body)?)?,
+            (_, other) => return Err(unknown(peer, other)),
+        }
+        Ok(())
+    }
+
+    fn commits(&self, peer: &Peer, commits: Commits) {
+        let mut runs = Vec::new();
+        for run in fanout::runs(commits.commits) {
+            match run {
+                Ok(run) => runs.push(run),
+                Err(refusal) => events::notice_refused(peer, method::COMMITS, &refusal),
+            }
+        }
+        self.gateways.pass(&runs);
+    }
+
+    fn heads(&self, heads: Heads) -> Result<(), Refusal> {
+        let restarted = heads.restarted;
+        let heads = heads
+            .heads
+            .iter()
+            .map(|head| {
+                let conversation = ConversationId::from_slice(&head.conversation_id)?;
+                Ok((conversation, SequenceNumber(head.head)))
+            })
+            .collect::<Result<Vec<Head>, Refusal>>()?;
+        self.gateways.raise_heads(&heads, restarted);
+        Ok(())
+    }
+
+    fn ephemeral(&self, pass: PassEphemeral) -> Result<(), Refusal> {
+        let message = pass
+            .ephemeral
+            .ok_or_else(|| Refusal::bad_request("ephemeral: missing"))?;
+        let (conversation, notice) = fanout::ephemeral(message)?;
+        self.gateways.pass_ephemeral(conversation, &notice);
+        Ok(())
+    }
+
+    fn unregister(&self, peer: &Peer, gone: Unregister) -> Result<(), Refusal> {
+        let groups = groups(&gone.groups)?;
+        self.gateways
+            .unregister(peer, &groups, &accounts(&gone.accounts));
+        Ok(())
+    }
+}
+
+fn registration(register: Register) -> Result<Registration, Refusal> {
+    Ok(Registration {
+        gateway: GatewayId(register.gateway_id),
+        replace: register.replace,
+        groups: groups(&register.groups)?,
+        accounts: accounts(&register.accounts),
+    })
+}
+
+fn groups(ids: &[Bytes]) -> Result<Vec<ConversationId>, Refusal> {
+    ids.iter()
+        .map(|id| Ok(ConversationId::from_slice(id)?))
+        .collect()
+}
+
+fn accounts(ids: &[u64]) -> Vec<AccountId> {
+    ids.iter().copied().map(AccountId).collect()
+}
+
+fn unknown(peer: &Peer, method: u16) -> Refusal {
+    let message = format!("the router has no method {method} for {}", peer.name());
+    Refusal::new(ErrorCode::UnknownKind, message)
+}
