@@ -13,21 +13,40 @@ use service_kit::testing::Authority;
 use service_kit::{listen, tls};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 const ECHO: u16 = 1;
 const NEVER: u16 = 2;
 const LATER: u16 = 3;
 const REFUSE: u16 = 4;
 const TELL_ME: u16 = 5;
+const QUEUED: u16 = 6;
 const WAIT: Duration = Duration::from_secs(10);
 
-#[derive(Default)]
+/// Room for every request of a test: a queue of this length never makes a handler wait.
+const QUEUE: usize = 16 * 1024;
+
 struct Recorder {
+    queue: mpsc::Sender<Bytes>,
+    queued: Mutex<mpsc::Receiver<Bytes>>,
     started: Mutex<Vec<u8>>,
     noticed: Mutex<Vec<u8>>,
     noticed_one: Notify,
     go: Notify,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        let (queue, queued) = mpsc::channel(QUEUE);
+        Self {
+            queue,
+            queued: Mutex::new(queued),
+            started: Mutex::default(),
+            noticed: Mutex::default(),
+            noticed_one: Notify::new(),
+            go: Notify::new(),
+        }
+    }
 }
 
 impl Handler for Recorder {
@@ -41,6 +60,7 @@ impl Handler for Recorder {
             recorder.started.lock().extend_from_slice(&request.body);
             match request.method {
                 NEVER => std::future::pending().await,
+                QUEUED => recorder.queue.send(request.body.clone()).await.unwrap(),
                 LATER => recorder.go.notified().await,
                 REFUSE => return Err(Refusal::new(ErrorCode::Forbidden, peer.name())),
                 TELL_ME => peer.notify_wait(9, request.body.clone()).await.unwrap(),
@@ -130,6 +150,24 @@ impl Drop for World {
 
 fn body(byte: u8) -> Bytes {
     Bytes::from(vec![byte])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_handler_queues_at_once_is_queued_in_the_order_of_the_calls() {
+    let world = World::start();
+    let (link, _events) = world.link().await;
+    let calls: Vec<_> = (0..10_000_u32)
+        .map(|n| link.call(QUEUED, Bytes::copy_from_slice(&n.to_be_bytes()), WAIT))
+        .collect();
+    let asked = calls.len();
+    let answered = futures_util::future::join_all(calls).await;
+    // What the bounds of the link refuse is refused at once; the rest keeps its order.
+    let taken = answered.iter().filter(|answer| answer.is_ok()).count();
+    assert!(taken > asked / 2, "{taken} of {asked}");
+    let mut queued = world.recorder.queued.lock();
+    let order: Vec<_> = std::iter::from_fn(|| queued.try_recv().ok()).collect();
+    assert_eq!(order.len(), taken);
+    assert!(order.is_sorted());
 }
 
 #[tokio::test]

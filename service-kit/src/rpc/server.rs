@@ -16,6 +16,7 @@ use tokio::io::{AsyncWriteExt as _, ReadHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
+use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::codec::FramedRead;
@@ -102,7 +103,7 @@ impl From<Closed> for NotifyError {
 }
 
 impl Peer {
-    /// Unique among the connections of this process.
+    /// Unique among the connections of this process; a later connection has a higher one.
     #[must_use]
     pub const fn id(&self) -> u64 {
         self.id
@@ -366,7 +367,9 @@ impl<H: Handler> Connection<H> {
             deadline,
         };
         let mut call = Box::pin(self.handler.call(&self.peer, request));
-        match futures_util::poll!(call.as_mut()) {
+        // Not held to what is left of the reader's budget: a queue with room must be entered now,
+        // or a later request would overtake this one.
+        match futures_util::poll!(unconstrained(call.as_mut())) {
             Poll::Ready(result) => owed.pay(result).await,
             Poll::Pending => {
                 self.drain.spawn(async move { owed.pay(call.await).await });
