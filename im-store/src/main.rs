@@ -52,9 +52,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
 
     tracing::info!(address = %config.listen.address, database = %path.display(), "serving");
     drain::signal().await;
-    let outcome = drain
-        .finish(Duration::from_millis(config.drain.grace_ms))
-        .await;
+    let grace = Duration::from_millis(config.drain.grace_ms);
+    let outcome = drain.finish(grace).await;
     readers.close().await;
     tracing::info!(?outcome, "stopped");
     Ok(())
