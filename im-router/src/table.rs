@@ -14,7 +14,7 @@ use protocol::{AccountId, ConversationId, GatewayId, SequenceNumber};
 /// memberships that it reads, and a repeated commit is passed on twice.
 pub const HEADS_MAX: usize = 4 * 1024 * 1024;
 
-/// One connection of a gateway.
+/// One connection of a gateway. A later one is greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
@@ -94,12 +94,15 @@ impl Table {
     /// A gateway has these. Returns the heads of the groups and of the accounts' pairs, as far as
     /// they are known.
     pub fn register(&mut self, link: LinkId, registration: &Registration) -> Vec<Head> {
-        let is_before = |(old, gateway): (&LinkId, &Gateway)| {
-            (*old != link && gateway.id == registration.gateway).then_some(*old)
+        let is_other = |(other, gateway): (&LinkId, &Gateway)| {
+            (*other != link && gateway.id == registration.gateway).then_some(*other)
         };
-        // The same gateway on a new link: the old one is dead, and its end is only not yet noticed.
-        if let Some(old) = self.gateways.iter().find_map(is_before) {
-            self.gone(old);
+        // The same gateway on two links: the older one is dead, and its end is only not yet
+        // noticed; what it still says comes too late.
+        match self.gateways.iter().find_map(is_other) {
+            Some(newer) if newer > link => return Vec::new(),
+            Some(older) => self.gone(older),
+            None => {}
         }
         if registration.replace {
             self.gone(link);

@@ -61,6 +61,20 @@ fn entries_go_once_to_each_gateway_with_members() {
 }
 
 #[test]
+fn a_dead_link_does_not_take_the_place_of_the_one_that_replaced_it() {
+    let mut table = Table::default();
+    table.register(ONE, &has(101, &[7], &[10]));
+    table.register(TWO, &has(101, &[7, 8], &[10]));
+    // Sent before the link broke, and taken only now.
+    assert_eq!(table.register(ONE, &more(101, &[7], &[])), []);
+    table.gone(ONE);
+    let to_new = Passed::To(vec![TWO]);
+    assert_eq!(commit(&mut table, group(7), 1), to_new);
+    assert_eq!(commit(&mut table, group(8), 1), to_new);
+    assert_eq!(commit(&mut table, pair(10, 99), 1), to_new);
+}
+
+#[test]
 fn what_went_out_is_stale_and_what_was_only_announced_is_not() {
     let mut table = three();
     commit(&mut table, group(7), 4);
