@@ -1,0 +1,204 @@
+//! Accounts by name, and what robots declare that they are able to do.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use prost::Message as _;
+use protocol::kind::method;
+use protocol::limits::{
+    CAPABILITY_CARD_BYTES_MAX, FIND_ACCOUNTS_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
+};
+use protocol::wire::internal::{AccountList, LookUpAccounts, SetCapabilities};
+use protocol::wire::{
+    AccountKind, AccountsFound, Announce, Announced, CapabilityCard, FindAccounts,
+};
+use protocol::{ErrorCode, Refusal};
+use service_kit::rpc;
+
+use crate::directory::{ACCOUNTS_PER_QUESTION_MAX, Directory};
+use crate::events;
+use crate::store::{Caller, Store};
+
+/// The longest name of an action, in characters.
+const ACTION_NAME_CHARS_MAX: usize = 64;
+
+/// Finds accounts, and keeps capability cards.
+#[derive(Debug)]
+pub struct Accounts {
+    fleet: String,
+    directory: Arc<Directory>,
+    store: Store,
+}
+
+impl Accounts {
+    /// Of one fleet.
+    #[must_use]
+    pub const fn new(fleet: String, directory: Arc<Directory>, store: Store) -> Self {
+        Self {
+            fleet,
+            directory,
+            store,
+        }
+    }
+
+    /// The accounts of these names. What there is not is left out.
+    pub async fn find(
+        &self,
+        caller: Caller,
+        request: FindAccounts,
+    ) -> Result<AccountsFound, Refusal> {
+        if request.names.len() > FIND_ACCOUNTS_MAX {
+            return Err(too_many_names());
+        }
+        let mut found = AccountsFound::default();
+        for names in request.names.chunks(ACCOUNTS_PER_QUESTION_MAX) {
+            let question = LookUpAccounts {
+                fleet: self.fleet.clone(),
+                names: names.to_vec(),
+                account_ids: Vec::new(),
+            };
+            let answer: AccountList = self
+                .store
+                .ask(method::LOOK_UP_ACCOUNTS, &question, caller.deadline)
+                .await?;
+            self.directory.remember(&answer.accounts);
+            found.accounts.extend(answer.accounts);
+        }
+        if FRAME_HEADER_BYTES + found.encoded_len() > FRAME_BYTES_MAX {
+            return Err(too_many_names());
+        }
+        Ok(found)
+    }
+
+    /// A robot declares what it is able to do.
+    pub async fn announce(&self, caller: Caller, request: Announce) -> Result<Announced, Refusal> {
+        let card = request.capabilities.unwrap_or_default();
+        check(&card)?;
+        let robot = self.directory.one(caller.account, caller.deadline).await?;
+        match robot.kind {
+            AccountKind::Robot => {}
+            AccountKind::Operator | AccountKind::Planner | AccountKind::Unspecified => {
+                return Err(Refusal::new(
+                    ErrorCode::Forbidden,
+                    "only robots declare capabilities",
+                ));
+            }
+        }
+        let actions = card.actions.len();
+        let set = SetCapabilities {
+            account_id: caller.account.0,
+            capabilities: Some(card),
+        };
+        self.store
+            .pass(method::SET_CAPABILITIES, rpc::encode(&set), caller.deadline)
+            .await?;
+        events::announced(caller, actions);
+        Ok(Announced {})
+    }
+}
+
+/// What a planner reads must be readable: names that name, schemas that are JSON objects.
+fn check(card: &CapabilityCard) -> Result<(), Refusal> {
+    let bytes = card.encoded_len();
+    if bytes > CAPABILITY_CARD_BYTES_MAX {
+        return Err(Refusal::new(
+            ErrorCode::LimitReached,
+            format!(
+                "capabilities: {bytes} bytes, and at most {CAPABILITY_CARD_BYTES_MAX} are allowed"
+            ),
+        ));
+    }
+    let mut names = BTreeSet::new();
+    for action in &card.actions {
+        let name = action.name.as_str();
+        let is_name = |c: char| c.is_alphanumeric() || "._-".contains(c);
+        let chars = name.chars().count();
+        if chars == 0 || chars > ACTION_NAME_CHARS_MAX || !name.chars().all(is_name) {
+            return Err(Refusal::bad_request(format!(
+                "capabilities: an action's name is 1 to {ACTION_NAME_CHARS_MAX} letters, digits, \
+                 `.`, `_` and `-`"
+            )));
+        }
+        if !names.insert(name) {
+            return Err(Refusal::bad_request(format!(
+                "capabilities: two actions are named `{name}`"
+            )));
+        }
+        let schema = &action.arguments_schema_json;
+        serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(schema).map_err(
+            |error| {
+                Refusal::bad_request(format!(
+                    "capabilities: arguments_schema_json of `{name}` is not a JSON object: {error}"
+                ))
+            },
+        )?;
+    }
+    Ok(())
+}
+
+fn too_many_names() -> Refusal {
+    Refusal::new(
+        ErrorCode::LimitReached,
+        format!(
+            "names: ask for fewer; at most {FIND_ACCOUNTS_MAX}, and their capabilities fit in one \
+             frame"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::wire::ActionSpec;
+
+    fn card(actions: &[(&str, &str)]) -> CapabilityCard {
+        let actions = actions.iter().map(|(name, schema)| ActionSpec {
+            name: (*name).into(),
+            description: "抬起一个箱子".into(),
+            arguments_schema_json: (*schema).into(),
+        });
+        CapabilityCard {
+            model: "forklift-2t".into(),
+            actions: actions.collect(),
+        }
+    }
+
+    fn code(card: &CapabilityCard) -> Option<ErrorCode> {
+        check(card).err().map(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn a_card_is_what_a_planner_can_read() {
+        let schema = r#"{"type":"object","properties":{"箱子":{"type":"string"}}}"#;
+        assert_eq!(code(&card(&[])), None);
+        assert_eq!(
+            code(&card(&[
+                ("lift", schema),
+                ("抬起", "{}"),
+                ("a.b_c-1", "{}")
+            ])),
+            None
+        );
+    }
+
+    #[test]
+    fn other_cards_are_refused() {
+        let long = "x".repeat(ACTION_NAME_CHARS_MAX + 1);
+        let deep = "[".repeat(20_000);
+        for bad in [
+            &[("", "{}")][..],
+            &[("two words", "{}")],
+            &[(&long, "{}")],
+            &[("lift", "{}"), ("lift", "{}")],
+            &[("lift", "")],
+            &[("lift", "[]")],
+            &[("lift", "{")],
+            &[("lift", &deep)],
+        ] {
+            assert_eq!(code(&card(bad)), Some(ErrorCode::BadRequest), "{bad:.40?}");
+        }
+        let mut large = card(&[("lift", "{}")]);
+        large.model = "x".repeat(CAPABILITY_CARD_BYTES_MAX);
+        assert_eq!(code(&large), Some(ErrorCode::LimitReached));
+    }
+}

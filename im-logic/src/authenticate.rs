@@ -1,0 +1,210 @@
+//! Who somebody is: from the verified subject of a certificate, or from a token, and from nothing
+//! else. The signature of the fleet's authority is the enrolment: an account is made when it is
+//! first seen.
+//!
+//! Not here: the verification of certificates, which the gateway's TLS has done.
+
+use std::sync::Arc;
+
+use protocol::kind::method;
+use protocol::limits::{ACCOUNT_NAME_BYTES_MAX, MEMBERSHIPS_PER_PAGE_MAX};
+use protocol::wire::internal::{
+    Authenticate, Authenticated, EnsureAccount, Memberships, MembershipsPage,
+};
+use protocol::wire::{Account, AccountKind};
+use protocol::{ErrorCode, Refusal};
+use service_kit::clock;
+use service_kit::snowflake::Snowflakes;
+use service_kit::token::{TokenError, TokenVerifier};
+
+use crate::directory::Directory;
+use crate::events;
+use crate::store::{Deadline, Store};
+
+/// Authenticates sessions.
+#[derive(Debug)]
+pub struct Authentication {
+    fleet: String,
+    tokens: TokenVerifier,
+    snowflakes: Arc<Snowflakes>,
+    directory: Arc<Directory>,
+    store: Store,
+}
+
+/// Whom a verified credential speaks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Identity {
+    kind: AccountKind,
+    name: String,
+}
+
+impl Authentication {
+    /// Of the accounts of one fleet.
+    #[must_use]
+    pub const fn new(
+        fleet: String,
+        tokens: TokenVerifier,
+        snowflakes: Arc<Snowflakes>,
+        directory: Arc<Directory>,
+        store: Store,
+    ) -> Self {
+        Self {
+            fleet,
+            tokens,
+            snowflakes,
+            directory,
+            store,
+        }
+    }
+
+    /// The account behind a credential, and the first page of its conversations.
+    pub async fn authenticate(
+        &self,
+        request: Authenticate,
+        deadline: Deadline,
+    ) -> Result<Authenticated, Refusal> {
+        let identity = self.identify(&request).inspect_err(|refusal| {
+            events::not_authenticated(request.session_id, refusal);
+        })?;
+        let ensure = EnsureAccount {
+            fleet: self.fleet.clone(),
+            kind: identity.kind.into(),
+            name: identity.name,
+            proposed_account_id: self.snowflakes.next_id(),
+        };
+        let account: Account = self
+            .store
+            .ask(method::ENSURE_ACCOUNT, &ensure, deadline)
+            .await?;
+        self.directory.remember(std::slice::from_ref(&account));
+        let first = Memberships {
+            account_id: account.account_id,
+            limit: MEMBERSHIPS_PER_PAGE_MAX,
+            ..Memberships::default()
+        };
+        let page: MembershipsPage = self
+            .store
+            .ask(method::STORE_MEMBERSHIPS, &first, deadline)
+            .await?;
+        events::authenticated(request.session_id, &account);
+        Ok(Authenticated {
+            account: Some(account),
+            memberships: page.memberships,
+        })
+    }
+
+    /// A certificate goes before a token: it is what the connection itself was made with.
+    fn identify(&self, request: &Authenticate) -> Result<Identity, Refusal> {
+        if !request.certificate_subject.is_empty() {
+            let identity = identity(&request.certificate_subject, &self.fleet)?;
+            return match identity.kind {
+                AccountKind::Robot => Ok(identity),
+                AccountKind::Operator | AccountKind::Planner | AccountKind::Unspecified => Err(
+                    unauthenticated("a certificate is for robots; others present a token"),
+                ),
+            };
+        }
+        if request.token.is_empty() {
+            return Err(unauthenticated(
+                "no credential: present a client certificate or a token",
+            ));
+        }
+        let subject = self
+            .tokens
+            .verify(&request.token, clock::unix_ms())
+            .map_err(|error| match error {
+                TokenError::Expired => Refusal::new(ErrorCode::TokenExpired, error.to_string()),
+                TokenError::Malformed | TokenError::BadSignature => {
+                    unauthenticated(error.to_string())
+                }
+            })?;
+        let identity = identity(subject.as_str(), &self.fleet)?;
+        match identity.kind {
+            AccountKind::Operator | AccountKind::Planner => Ok(identity),
+            AccountKind::Robot | AccountKind::Unspecified => Err(unauthenticated(
+                "a token is for operators and planners; robots present a certificate",
+            )),
+        }
+    }
+}
+
+/// From `im://FLEET/KIND/NAME`.
+fn identity(subject: &str, fleet: &str) -> Result<Identity, Refusal> {
+    let malformed = || unauthenticated("the subject is not of the form im://FLEET/KIND/NAME");
+    let path = subject.strip_prefix("im://").ok_or_else(malformed)?;
+    let mut parts = path.split('/');
+    let (Some(of_fleet), Some(kind), Some(name), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(malformed());
+    };
+    if of_fleet != fleet {
+        return Err(unauthenticated(format!(
+            "the credential is of another fleet than `{fleet}`"
+        )));
+    }
+    let kind = match kind {
+        "robot" => AccountKind::Robot,
+        "operator" => AccountKind::Operator,
+        "planner" => AccountKind::Planner,
+        _ => return Err(malformed()),
+    };
+    let is_name = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+    if name.is_empty() || name.len() > ACCOUNT_NAME_BYTES_MAX || !name.bytes().all(is_name) {
+        return Err(unauthenticated(format!(
+            "a name is 1 to {ACCOUNT_NAME_BYTES_MAX} of A-Z, a-z, 0-9, `.`, `_` and `-`"
+        )));
+    }
+    Ok(Identity {
+        kind,
+        name: name.to_owned(),
+    })
+}
+
+fn unauthenticated(message: impl Into<String>) -> Refusal {
+    Refusal::new(ErrorCode::Unauthenticated, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_says_fleet_kind_and_name() {
+        let table = [
+            ("robot", AccountKind::Robot),
+            ("operator", AccountKind::Operator),
+            ("planner", AccountKind::Planner),
+        ];
+        for (word, kind) in table {
+            let found = identity(&format!("im://dev/{word}/lift-1.A_b"), "dev").unwrap();
+            let name = "lift-1.A_b".to_owned();
+            assert_eq!(found, Identity { kind, name });
+        }
+    }
+
+    #[test]
+    fn every_other_subject_is_refused() {
+        let long = format!("im://dev/robot/{}", "x".repeat(ACCOUNT_NAME_BYTES_MAX + 1));
+        for subject in [
+            "",
+            "lift-1",
+            "im://",
+            "im://dev/robot",
+            "im://dev/robot/",
+            "im://dev/robot/a/b",
+            "im://dev/owner/a",
+            "im://dev/Robot/a",
+            "im://prod/robot/a",
+            "im:///robot/a",
+            "http://dev/robot/a",
+            "im://dev/robot/a b",
+            "im://dev/robot/机器人",
+            "im://dev/robot/a\0",
+            &long,
+        ] {
+            let refusal = identity(subject, "dev").unwrap_err();
+            assert_eq!(refusal.code, ErrorCode::Unauthenticated, "{subject}");
+        }
+    }
+}

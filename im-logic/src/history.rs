@@ -1,0 +1,46 @@
+//! History and marks pass through: the store alone knows what an account may read, and marks are
+//! its to raise.
+
+use bytes::Bytes;
+use protocol::kind::method;
+use protocol::wire::Pull;
+use protocol::wire::internal::Read;
+use protocol::{ConversationId, Refusal};
+use service_kit::rpc;
+
+use crate::events;
+use crate::store::{Caller, Store};
+
+/// Reads and marks history.
+#[derive(Debug)]
+pub struct History {
+    store: Store,
+}
+
+impl History {
+    /// Over this store.
+    #[must_use]
+    pub const fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// An encoded `PullPage`, as the store made it for this account.
+    pub async fn pull(&self, caller: Caller, pull: Pull) -> Result<Bytes, Refusal> {
+        ConversationId::from_slice(&pull.conversation_id)?;
+        let read = Read {
+            account_id: caller.account.0,
+            pull: Some(pull),
+        };
+        self.store
+            .pass(method::READ, rpc::encode(&read), caller.deadline)
+            .await
+    }
+
+    /// Encoded `AccountMarks`, on their way to the store. They may lag: what does not get through
+    /// is made good by the next.
+    pub fn pass_marks(&self, marks: Bytes) {
+        if let Err(refusal) = self.store.tell(method::WRITE_MARKS, marks) {
+            events::marks_dropped(&refusal);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The logic: who may do what. It holds nothing that cannot be read from the store again.
+//!
+//! Read in this order. [`send`] decides, without waiting, whether a message may be sent; [`members`]
+//! and [`directory`] are what it knows, [`lanes`] keeps the order of what has to wait for more, and
+//! [`dispatch`] carries it out. Then who somebody is, [`authenticate`], and everything that is
+//! asked more rarely: [`groups`], [`listing`], [`accounts`], [`history`]. The shell: [`store`], [`links`],
+//! [`service`], [`config`].
+
+pub mod send;
+
+pub mod directory;
+pub mod lanes;
+pub mod members;
+
+pub mod dispatch;
+
+pub mod authenticate;
+
+pub mod accounts;
+pub mod groups;
+pub mod history;
+pub mod listing;
+
+pub mod links;
+pub mod service;
+pub mod store;
+
+pub mod config;
+
+mod events;

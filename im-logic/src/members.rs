@@ -1,0 +1,165 @@
+//! Who is known to be a member of what. It only ever spares questions: that somebody is *not* a
+//! member is never remembered, and what is remembered is not trusted for long.
+//!
+//! Only the store's answer to a question makes a memory, and it is as old as the question. Every
+//! change of members that passes through here makes it forget, the questions under way included;
+//! one that passes elsewhere shows when the memory is too old; and a store that comes back is asked
+//! about everybody again.
+//!
+//! A member is asked for alone, by a page of one: a group of ten thousand is never read for one
+//! sender.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use protocol::id::ConversationKind;
+use protocol::kind::method;
+use protocol::wire::internal::{Members as Question, MembersPage};
+use protocol::{AccountId, ConversationId, Refusal};
+use tokio::time::Instant;
+
+use crate::directory::Directory;
+use crate::events;
+use crate::send::{Membership, Standing};
+use crate::store::{Deadline, Store};
+
+/// Members that are remembered: some 50 MiB. When full: all are forgotten, and asked for again.
+const MEMBERS_MAX: usize = 512 * 1024;
+
+/// For how long a member is taken for one without asking. It bounds how long somebody whom another
+/// logic process has removed may still send what is not stored.
+pub const MEMBER_AGE_MAX: Duration = Duration::from_secs(30);
+
+/// A member of a conversation.
+pub type MemberKey = (ConversationId, AccountId);
+
+/// A memory of members, over the store.
+#[derive(Debug)]
+pub struct Members {
+    memory: RwLock<Memory>,
+    directory: Arc<Directory>,
+    store: Store,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    /// When the store was asked, and said yes.
+    asked_at: HashMap<MemberKey, Instant>,
+    /// How often something was forgotten: what was asked before the last time may be out of date.
+    forgotten: u64,
+}
+
+impl Members {
+    /// Knows nobody yet.
+    #[must_use]
+    pub fn new(store: Store, directory: Arc<Directory>) -> Self {
+        Self {
+            memory: RwLock::default(),
+            directory,
+            store,
+        }
+    }
+
+    /// What is known without asking. A pair is its two accounts, if both exist.
+    #[must_use]
+    pub fn standing(&self, key: MemberKey, now: Instant) -> Standing {
+        let (conversation, account) = key;
+        let known = match conversation.kind() {
+            ConversationKind::Group(_) => {
+                let asked_at = self.memory.read().asked_at.get(&key).copied();
+                asked_at.is_some_and(|asked_at| now.duration_since(asked_at) < MEMBER_AGE_MAX)
+            }
+            ConversationKind::Pair(low, high) => {
+                conversation.is_pair_of(account)
+                    && self.directory.kind(low).is_some()
+                    && self.directory.kind(high).is_some()
+            }
+        };
+        Standing {
+            kind: self.directory.kind(account),
+            membership: if known {
+                Membership::Member
+            } else {
+                Membership::Unknown
+            },
+        }
+    }
+
+    /// What the store says now; nothing of it is unknown.
+    ///
+    /// # Errors
+    /// *No such conversation*, *no such account*, or that the store is away.
+    pub async fn ask(&self, key: MemberKey, deadline: Deadline) -> Result<Standing, Refusal> {
+        let (conversation, account) = key;
+        let is_member = match conversation.kind() {
+            ConversationKind::Group(_) => self.ask_group(key, deadline).await?,
+            ConversationKind::Pair(low, high) => {
+                self.directory.all(&[low, high], deadline).await?;
+                conversation.is_pair_of(account)
+            }
+        };
+        Ok(Standing {
+            kind: Some(self.directory.one(account, deadline).await?.kind),
+            membership: if is_member {
+                Membership::Member
+            } else {
+                Membership::Stranger
+            },
+        })
+    }
+
+    async fn ask_group(&self, key: MemberKey, deadline: Deadline) -> Result<bool, Refusal> {
+        let (conversation, account) = key;
+        let question = Question {
+            conversation_id: conversation.to_bytes(),
+            after_account_id: account.0.saturating_sub(1),
+            limit: 1,
+        };
+        let (asked_at, forgotten) = (Instant::now(), self.memory.read().forgotten);
+        let page: MembersPage = self.store.ask(method::MEMBERS, &question, deadline).await?;
+        self.directory.remember(&page.members);
+        let mut found = page.members.iter().map(|member| member.account_id);
+        let is_member = found.any(|id| id == account.0);
+        if is_member {
+            self.remember(key, asked_at, forgotten);
+        } else {
+            self.forget(conversation, [account]);
+        }
+        Ok(is_member)
+    }
+
+    /// Unless something was forgotten since the question was asked.
+    fn remember(&self, key: MemberKey, asked_at: Instant, forgotten: u64) {
+        let mut memory = self.memory.write();
+        if memory.forgotten != forgotten {
+            return;
+        }
+        if memory.asked_at.len() >= MEMBERS_MAX {
+            events::memory_emptied("members", memory.asked_at.len());
+            memory.asked_at.clear();
+        }
+        memory.asked_at.insert(key, asked_at);
+    }
+
+    /// Whether these are members may have changed.
+    pub fn forget(
+        &self,
+        conversation: ConversationId,
+        accounts: impl IntoIterator<Item = AccountId>,
+    ) {
+        let mut memory = self.memory.write();
+        memory.forgotten += 1;
+        for account in accounts {
+            memory.asked_at.remove(&(conversation, account));
+        }
+    }
+
+    /// Anything may have changed.
+    pub fn forget_all(&self) {
+        let mut memory = self.memory.write();
+        memory.forgotten += 1;
+        memory.asked_at.clear();
+    }
+}

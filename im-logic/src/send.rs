@@ -1,0 +1,230 @@
+//! May this sender send this into this conversation?
+//!
+//! Pure, and all of it: [`Outgoing::parse`] refuses what makes no sense whoever sends it,
+//! [`decide`] what this sender may not send here. Not here: finding out who is a member
+//! ([`crate::members`]), and sending ([`crate::dispatch`]).
+//!
+//! Whether a message that is *stored* comes from a member of its group, and in time, is the store's
+//! to say, in the transaction that would store it: the message may be a repeat of one that was
+//! stored long ago, and then "not stored" would be a lie. So most messages pass through here
+//! without any question.
+
+use bytes::Bytes;
+use protocol::content;
+use protocol::id::ConversationKind;
+use protocol::limits::{CONTENT_BYTES_MAX, EPHEMERAL_KEY_BYTES_MAX};
+use protocol::wire::{self, AccountKind, EntryKind, Priority};
+use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal};
+
+/// A message that makes sense.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Where to.
+    pub conversation: ConversationId,
+    /// Whether it is stored.
+    pub keeping: Keeping,
+    /// What it is; the content is of this kind.
+    pub kind: EntryKind,
+    /// The encoded content.
+    pub content: Bytes,
+    /// Its lane.
+    pub priority: Priority,
+    /// Not handed over after this, in Unix milliseconds; 0: no deadline.
+    pub deliver_before_ms: u64,
+}
+
+/// Whether a message is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Keeping {
+    /// An entry of the log.
+    Stored(ClientMessageId),
+    /// Passed on and forgotten; the newest of a key counts.
+    Ephemeral {
+        /// The key.
+        key: String,
+    },
+}
+
+/// What is known of a sender in a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Of which kind it is, if that is known.
+    pub kind: Option<AccountKind>,
+    /// Whether it is a member.
+    pub membership: Membership,
+}
+
+/// Whether somebody is a member of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Membership {
+    /// Not known here, or not lately enough.
+    Unknown,
+    /// Yes, by the store's word of a moment ago.
+    Member,
+    /// No, by the store's word of just now. Never remembered: it may join at any moment.
+    Stranger,
+}
+
+/// What becomes of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is sent.
+    Allow,
+    /// It is not, finally.
+    Refuse(Refusal),
+    /// Ask the store for the sender's standing, and decide again.
+    NeedStanding,
+}
+
+/// Decides what becomes of a message.
+#[must_use]
+pub fn decide(message: &Outgoing, sender: AccountId, standing: Standing, now_ms: u64) -> Verdict {
+    let conversation = message.conversation;
+    let is_pair = matches!(conversation.kind(), ConversationKind::Pair(..));
+    if is_pair && !conversation.is_pair_of(sender) {
+        return Verdict::Refuse(not_a_member(sender, conversation));
+    }
+    if message.priority == Priority::Emergency {
+        match standing.kind {
+            Some(AccountKind::Operator) => {}
+            Some(AccountKind::Planner | AccountKind::Robot | AccountKind::Unspecified) => {
+                return Verdict::Refuse(no_emergency());
+            }
+            None => return Verdict::NeedStanding,
+        }
+    }
+    match &message.keeping {
+        // The store has the last word on a group. A pair is new to it until its first entry, so
+        // whether both accounts exist is found out here.
+        Keeping::Stored(_) if !is_pair => return Verdict::Allow,
+        Keeping::Stored(_) => {}
+        // Nobody checks it again.
+        Keeping::Ephemeral { .. } if message.is_late(now_ms) => return Verdict::Refuse(late()),
+        Keeping::Ephemeral { .. } => {}
+    }
+    match standing.membership {
+        Membership::Member => Verdict::Allow,
+        Membership::Stranger => Verdict::Refuse(not_a_member(sender, conversation)),
+        Membership::Unknown => Verdict::NeedStanding,
+    }
+}
+
+fn no_emergency() -> Refusal {
+    Refusal::new(
+        ErrorCode::Forbidden,
+        "priority: only operators send emergencies; use PRIORITY_COMMAND",
+    )
+}
+
+fn late() -> Refusal {
+    Refusal::new(
+        ErrorCode::Expired,
+        "deliver_before_ms has passed; nothing was sent",
+    )
+}
+
+/// The refusal of somebody who is not a member.
+#[must_use]
+pub fn not_a_member(account: AccountId, conversation: ConversationId) -> Refusal {
+    Refusal::new(
+        ErrorCode::NotAMember,
+        format!("{account} is not a member of {conversation}"),
+    )
+}
+
+impl Outgoing {
+    /// From the wire.
+    ///
+    /// # Errors
+    /// The field that makes no sense, and why.
+    pub fn parse(send: wire::Send) -> Result<Self, Refusal> {
+        let conversation = ConversationId::from_slice(&send.conversation_id)?;
+        let keeping = if send.ephemeral_key.is_empty() {
+            Keeping::Stored(ClientMessageId::from_slice(&send.client_message_id)?)
+        } else {
+            Keeping::Ephemeral {
+                key: ephemeral_key(send.ephemeral_key)?,
+            }
+        };
+        Ok(Self {
+            conversation,
+            keeping,
+            kind: kind(send.kind, &send.content)?,
+            priority: priority(send.priority)?,
+            content: send.content,
+            deliver_before_ms: send.deliver_before_ms,
+        })
+    }
+
+    const fn is_late(&self, now_ms: u64) -> bool {
+        self.deliver_before_ms != 0 && self.deliver_before_ms <= now_ms
+    }
+}
+
+fn ephemeral_key(key: String) -> Result<String, Refusal> {
+    if key.len() > EPHEMERAL_KEY_BYTES_MAX {
+        return Err(Refusal::bad_request(format!(
+            "ephemeral_key: {} bytes, and at most {EPHEMERAL_KEY_BYTES_MAX} are allowed",
+            key.len()
+        )));
+    }
+    if key.chars().any(char::is_control) {
+        return Err(Refusal::bad_request(
+            "ephemeral_key: has control characters",
+        ));
+    }
+    Ok(key)
+}
+
+/// The kind, which is one that clients may send and the one that the content is of.
+fn kind(kind: i32, content: &[u8]) -> Result<EntryKind, Refusal> {
+    if content.len() > CONTENT_BYTES_MAX {
+        return Err(Refusal::new(
+            ErrorCode::ContentTooLong,
+            format!(
+                "content: {} bytes, and at most {CONTENT_BYTES_MAX} are allowed",
+                content.len()
+            ),
+        ));
+    }
+    let kind = EntryKind::try_from(kind)
+        .map_err(|_| Refusal::bad_request(format!("kind: {kind} is not known here")))?;
+    match kind {
+        EntryKind::Text
+        | EntryKind::Data
+        | EntryKind::Instruction
+        | EntryKind::Plan
+        | EntryKind::Command
+        | EntryKind::StepUpdate
+        | EntryKind::Summary => {}
+        EntryKind::Unspecified => return Err(Refusal::bad_request("kind: missing")),
+        EntryKind::Membership | EntryKind::Placeholder => {
+            let why = format!("kind: only the server writes {}", kind.as_str_name());
+            return Err(Refusal::new(ErrorCode::Forbidden, why));
+        }
+    }
+    let said = content::decode(content)
+        .map_err(|refusal| Refusal::bad_request(format!("content: {}", refusal.message)))?;
+    let actual = content::kind_of(&said);
+    if actual == kind {
+        return Ok(kind);
+    }
+    Err(Refusal::bad_request(format!(
+        "kind: {}, but the content is {}",
+        kind.as_str_name(),
+        actual.as_str_name()
+    )))
+}
+
+fn priority(priority: i32) -> Result<Priority, Refusal> {
+    match Priority::try_from(priority) {
+        Ok(Priority::Unspecified) => Ok(Priority::Chat),
+        Ok(known) => Ok(known),
+        Err(_) => Err(Refusal::bad_request(format!(
+            "priority: {priority} is not known here"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests;
