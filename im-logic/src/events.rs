@@ -1,0 +1,136 @@
+//! What happens in the logic that an operator may want to know: a function an event, which logs
+//! and counts. Labels are of few values.
+//!
+//! What a client does wrong is *debug*: it is told, and nobody here has to look.
+
+use bytes::Bytes;
+use protocol::kind::client;
+use protocol::wire::internal::Appended;
+use protocol::wire::{Account, EntryKind};
+use protocol::{ClientMessageId, ConversationId, Refusal};
+use service_kit::rpc::Peer;
+
+use crate::store::Caller;
+
+pub(crate) fn request_span(caller: Caller, kind: u32) -> tracing::Span {
+    tracing::debug_span!(
+        "request",
+        session = caller.session.0,
+        account = caller.account.0,
+        kind
+    )
+}
+
+pub(crate) fn request_ended(caller: Caller, kind: u32, answered: &Result<Bytes, Refusal>) {
+    let request = request_name(kind);
+    metrics::counter!("im_logic_requests_total", "request" => request).increment(1);
+    if let Err(refusal) = answered {
+        let code = refusal.label();
+        metrics::counter!("im_logic_refusals_total", "request" => request, "code" => code)
+            .increment(1);
+        tracing::debug!(session = caller.session.0, account = caller.account.0, kind, %refusal,
+            "refused");
+    }
+}
+
+pub(crate) fn append(
+    caller: Caller,
+    conversation: ConversationId,
+    id: ClientMessageId,
+    kind: EntryKind,
+) {
+    tracing::trace!(session = caller.session.0, account = caller.account.0, %conversation,
+        message_id = %id, kind = kind.as_str_name(), "to the store");
+}
+
+pub(crate) fn appended(
+    caller: Caller,
+    conversation: ConversationId,
+    id: ClientMessageId,
+    appended: &Appended,
+) {
+    if appended.duplicate {
+        metrics::counter!("im_logic_repeated_sends_total").increment(1);
+    }
+    tracing::debug!(session = caller.session.0, account = caller.account.0, %conversation,
+        message_id = %id, sequence = appended.sequence, duplicate = appended.duplicate, "stored");
+}
+
+pub(crate) fn ephemeral_passed(caller: Caller, conversation: ConversationId) {
+    metrics::counter!("im_logic_ephemeral_messages_total").increment(1);
+    tracing::trace!(account = caller.account.0, %conversation, "ephemeral message passed on");
+}
+
+pub(crate) fn authenticated(session: u64, account: &Account) {
+    metrics::counter!("im_logic_authentications_total").increment(1);
+    tracing::debug!(
+        session,
+        account = account.account_id,
+        name = account.name,
+        kind = account.kind().as_str_name(),
+        "authenticated"
+    );
+}
+
+/// Somebody who reached a gateway has no good credential.
+pub(crate) fn not_authenticated(session: u64, refusal: &Refusal) {
+    let code = refusal.label();
+    metrics::counter!("im_logic_authentications_refused_total", "code" => code).increment(1);
+    tracing::info!(session, %refusal, "not authenticated");
+}
+
+pub(crate) fn group_created(caller: Caller, conversation: ConversationId, members: usize) {
+    tracing::info!(account = caller.account.0, %conversation, members, "group made");
+}
+
+pub(crate) fn members_changed(
+    caller: Caller,
+    conversation: ConversationId,
+    sequence: u64,
+    changes: usize,
+) {
+    tracing::info!(account = caller.account.0, %conversation, sequence, changes,
+        "members changed");
+}
+
+pub(crate) fn announced(caller: Caller, actions: usize) {
+    tracing::debug!(account = caller.account.0, actions, "capabilities declared");
+}
+
+/// The store is away, or its link is full.
+pub(crate) fn marks_dropped(refusal: &Refusal) {
+    let code = refusal.label();
+    metrics::counter!("im_logic_marks_dropped_frames_total", "code" => code).increment(1);
+}
+
+/// A memory was full, and begins anew.
+pub(crate) fn memory_emptied(of: &'static str, entries: usize) {
+    metrics::counter!("im_logic_memories_emptied_total", "of" => of).increment(1);
+    tracing::info!(of, entries, "a full memory was emptied");
+}
+
+/// What was remembered of the store is forgotten.
+pub(crate) fn store_is_up() {
+    metrics::counter!("im_logic_memories_forgotten_total").increment(1);
+    tracing::debug!("the store is up; everything is asked for again");
+}
+
+/// One of our tiers is of another release.
+pub(crate) fn notice_unknown(peer: &Peer, method: u16) {
+    metrics::counter!("im_logic_notices_unknown_total").increment(1);
+    tracing::warn!(peer = peer.name(), method, "a notice of an unknown method");
+}
+
+fn request_name(kind: u32) -> &'static str {
+    match u16::try_from(kind).unwrap_or(u16::MAX) {
+        client::SEND => "send",
+        client::PULL => "pull",
+        client::CREATE_GROUP => "create_group",
+        client::CHANGE_MEMBERS => "change_members",
+        client::LIST_MEMBERS => "list_members",
+        client::LIST_CONVERSATIONS => "list_conversations",
+        client::ANNOUNCE => "announce",
+        client::FIND_ACCOUNTS => "find_accounts",
+        _ => "unknown",
+    }
+}

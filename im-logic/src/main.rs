@@ -1,0 +1,60 @@
+//! The logic's process: configuration, telemetry, wiring, serving, draining.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use im_logic::config::{Config, DEFAULTS, ENV_PREFIX};
+use im_logic::links;
+use im_logic::service::{PEERS, Parts, Service};
+use service_kit::admin::Readiness;
+use service_kit::drain::{self, Drain};
+use service_kit::rpc::LinkConfig;
+use service_kit::token::TokenVerifier;
+use service_kit::{admin, config, exit, listen, rpc, telemetry, tls};
+
+fn main() -> ExitCode {
+    exit::run("im-logic", || {
+        let config: Config = config::from_process(ENV_PREFIX, DEFAULTS)?;
+        tokio::runtime::Runtime::new()?.block_on(run(config))
+    })
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let telemetry = telemetry::init("im-logic", &config.log)?;
+    let (drain, readiness) = (Drain::new(), Readiness::new());
+    let server_tls = tls::internal_server(&config.internal_tls)?;
+    let client_tls = tls::internal_client(&config.internal_tls)?;
+    let tokens = TokenVerifier::from_pem(&config.tokens.public_key)?;
+    let snowflakes = config.snowflake.snowflakes()?;
+    let listener = listen::bind("listen.address", config.listen.address).await?;
+    let admin = listen::bind("admin.listen", config.admin.listen).await?;
+    let address = listener.local_addr()?;
+
+    let open = |name, address| {
+        let tls = Arc::clone(&client_tls);
+        links::open(LinkConfig { name, address, tls }, &readiness, &drain)
+    };
+    let (store, store_watch) = open("im-store", config.links.store);
+    let (router, router_watch) = open("im-router", config.links.router);
+    let service = Arc::new(Service::new(Parts {
+        fleet: config.tokens.fleet,
+        tokens,
+        snowflakes,
+        store,
+        router,
+    }));
+    let remembering = Arc::clone(&service);
+    drain.spawn(store_watch.run(move || remembering.forget()));
+    drain.spawn(router_watch.run(|| {}));
+    drain.spawn(admin::serve(admin, telemetry, readiness, drain.clone()));
+    let serving = rpc::serve(listener, server_tls, PEERS, service, drain.clone());
+    drain.spawn(serving);
+
+    tracing::info!(%address, "serving");
+    drain::signal().await;
+    let grace = Duration::from_millis(config.drain.grace_ms);
+    let outcome = drain.finish(grace).await;
+    tracing::info!(?outcome, "stopped");
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! What gateways ask of the logic: methods 201 to 205 of `internal.proto`, and within method 202
+//! the requests of clients.
+//!
+//! A shell: it parses, asks the part that knows, and encodes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use protocol::kind::{client, method};
+use protocol::wire::internal::{ClientReply, ClientRequest};
+use protocol::{AccountId, ErrorCode, Refusal, SessionId};
+use service_kit::rpc::{self, Handler, Link, Peer, Request};
+use service_kit::snowflake::Snowflakes;
+use service_kit::token::TokenVerifier;
+use tracing::Instrument as _;
+
+use crate::accounts::Accounts;
+use crate::authenticate::Authentication;
+use crate::directory::Directory;
+use crate::dispatch::Dispatch;
+use crate::events;
+use crate::groups::Groups;
+use crate::history::History;
+use crate::listing::Listing;
+use crate::members::Members;
+use crate::store::{Caller, Deadline, Store};
+
+/// Who may link to a logic process.
+pub const PEERS: &[&str] = &["im-gateway"];
+
+/// Answers on the links of gateways.
+#[derive(Debug)]
+pub struct Service {
+    directory: Arc<Directory>,
+    members: Arc<Members>,
+    authentication: Authentication,
+    dispatch: Dispatch,
+    groups: Groups,
+    listing: Listing,
+    accounts: Accounts,
+    history: History,
+}
+
+/// What a service is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The fleet whose accounts may come in.
+    pub fleet: String,
+    /// Checks the tokens of people and planners.
+    pub tokens: TokenVerifier,
+    /// Makes the ids of accounts and groups.
+    pub snowflakes: Snowflakes,
+    /// To the store.
+    pub store: Link,
+    /// To the router.
+    pub router: Link,
+}
+
+impl Handler for Service {
+    fn call(
+        self: &Arc<Self>,
+        _: &Peer,
+        request: Request,
+    ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + 'static {
+        let service = Arc::clone(self);
+        async move { service.answer(request).await }
+    }
+
+    fn notice(
+        self: &Arc<Self>,
+        peer: &Peer,
+        method: u16,
+        body: Bytes,
+    ) -> impl Future<Output = ()> + Send {
+        if method == method::PASS_MARKS {
+            self.history.pass_marks(body);
+        } else {
+            events::notice_unknown(peer, method);
+        }
+        std::future::ready(())
+    }
+}
+
+impl Service {
+    /// Over these.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let store = Store::new(parts.store);
+        let snowflakes = Arc::new(parts.snowflakes);
+        let directory = Arc::new(Directory::new(store.clone()));
+        let members = Arc::new(Members::new(store.clone(), Arc::clone(&directory)));
+        Self {
+            authentication: Authentication::new(
+                parts.fleet.clone(),
+                parts.tokens,
+                Arc::clone(&snowflakes),
+                Arc::clone(&directory),
+                store.clone(),
+            ),
+            dispatch: Dispatch::new(store.clone(), parts.router, Arc::clone(&members)),
+            groups: Groups::new(
+                snowflakes,
+                Arc::clone(&directory),
+                Arc::clone(&members),
+                store.clone(),
+            ),
+            listing: Listing::new(Arc::clone(&directory), Arc::clone(&members), store.clone()),
+            accounts: Accounts::new(parts.fleet, Arc::clone(&directory), store.clone()),
+            history: History::new(store),
+            directory,
+            members,
+        }
+    }
+
+    /// The store is new, or back: what is remembered of it is asked for again.
+    pub fn forget(&self) {
+        self.directory.forget_all();
+        self.members.forget_all();
+        events::store_is_up();
+    }
+
+    async fn answer(&self, request: Request) -> Result<Bytes, Refusal> {
+        let deadline = Deadline::of(&request);
+        let body = request.body;
+        match request.method {
+            method::CLIENT_REQUEST => self.client(rpc::decode(body)?, deadline).await,
+            method::AUTHENTICATE => {
+                let request = rpc::decode(body)?;
+                reply(self.authentication.authenticate(request, deadline).await)
+            }
+            method::CHECK_MEMBERS => {
+                let request = rpc::decode(body)?;
+                reply(self.listing.check(request, deadline).await)
+            }
+            method::MEMBERSHIPS => self.listing.memberships(body, deadline).await,
+            other => Err(Refusal::new(
+                ErrorCode::UnknownKind,
+                format!("the logic has no method {other}"),
+            )),
+        }
+    }
+
+    async fn client(&self, request: ClientRequest, deadline: Deadline) -> Result<Bytes, Refusal> {
+        let caller = Caller {
+            account: AccountId(request.account_id),
+            session: SessionId(request.session_id),
+            deadline,
+        };
+        let kind = request.kind;
+        let answered = self
+            .client_body(caller, kind, request.body)
+            .instrument(events::request_span(caller, kind))
+            .await;
+        events::request_ended(caller, kind, &answered);
+        let body = answered?;
+        Ok(rpc::encode(&ClientReply { body }))
+    }
+
+    async fn client_body(&self, caller: Caller, kind: u32, body: Bytes) -> Result<Bytes, Refusal> {
+        match u16::try_from(kind).unwrap_or(u16::MAX) {
+            client::SEND => reply(self.dispatch.send(caller, rpc::decode(body)?).await),
+            client::PULL => self.history.pull(caller, rpc::decode(body)?).await,
+            client::CREATE_GROUP => reply(self.groups.create(caller, rpc::decode(body)?).await),
+            client::CHANGE_MEMBERS => reply(self.groups.change(caller, rpc::decode(body)?).await),
+            client::LIST_MEMBERS => reply(self.listing.members(caller, rpc::decode(body)?).await),
+            client::LIST_CONVERSATIONS => {
+                let request = rpc::decode(body)?;
+                reply(self.listing.conversations(caller, request).await)
+            }
+            client::ANNOUNCE => reply(self.accounts.announce(caller, rpc::decode(body)?).await),
+            client::FIND_ACCOUNTS => reply(self.accounts.find(caller, rpc::decode(body)?).await),
+            _ => Err(Refusal::new(
+                ErrorCode::UnknownKind,
+                format!("kind {kind} is not a request"),
+            )),
+        }
+    }
+}
+
+fn reply<M: Message>(result: Result<M, Refusal>) -> Result<Bytes, Refusal> {
+    result.map(|message| rpc::encode(&message))
+}
