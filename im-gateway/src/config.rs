@@ -1,0 +1,166 @@
+//! The gateway's configuration. `config.toml` is its manual.
+
+use std::path::PathBuf;
+
+use protocol::limits::REQUESTS_IN_FLIGHT_MAX;
+use serde::Deserialize;
+use service_kit::config::{
+    AdminConfig, ConfigError, DrainConfig, InternalTlsConfig, ListenConfig, LogConfig,
+};
+
+/// The variables of this process begin with it.
+pub const ENV_PREFIX: &str = "IM_GATEWAY";
+
+/// Every key with its default.
+pub const DEFAULTS: &str = include_str!("config.toml");
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Logs.
+    pub log: LogConfig,
+    /// The admin port.
+    pub admin: AdminConfig,
+    /// Where clients reach us.
+    pub listen: ListenConfig,
+    /// What clients see.
+    pub public_tls: PublicTlsConfig,
+    /// Our end of the links.
+    pub internal_tls: InternalTlsConfig,
+    /// Whom we reach.
+    pub links: LinksConfig,
+    /// What one session may do.
+    pub session: SessionConfig,
+    /// What all of them may do.
+    pub limits: LimitsConfig,
+    /// How we end.
+    pub drain: DrainConfig,
+}
+
+/// The section `[public_tls]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublicTlsConfig {
+    /// The server's certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The authority of robots' certificates.
+    pub client_ca: PathBuf,
+}
+
+/// The section `[links]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinksConfig {
+    /// The logic's address.
+    pub logic: String,
+    /// The router's address.
+    pub router: String,
+}
+
+/// The section `[session]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionConfig {
+    /// From connected to welcomed, in milliseconds.
+    pub hello_timeout_ms: u32,
+    /// Between two pings, in milliseconds.
+    pub heartbeat_interval_ms: u32,
+    /// Requests that wait for their answer.
+    pub requests_in_flight_max: u32,
+    /// Requests a second, and the burst.
+    pub requests_per_second: u32,
+    /// The longest wait for an answer, in milliseconds.
+    pub request_timeout_ms: u32,
+}
+
+/// The section `[limits]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Connections at once without a session.
+    pub half_open_max: usize,
+    /// Sessions of one account at once.
+    pub sessions_per_account_max: usize,
+}
+
+impl Config {
+    /// # Errors
+    /// When a value makes no sense; the message names its key.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let session = &self.session;
+        let positive = [
+            (
+                "session.hello_timeout_ms",
+                session.hello_timeout_ms as usize,
+            ),
+            (
+                "session.heartbeat_interval_ms",
+                session.heartbeat_interval_ms as usize,
+            ),
+            (
+                "session.requests_in_flight_max",
+                session.requests_in_flight_max as usize,
+            ),
+            (
+                "session.requests_per_second",
+                session.requests_per_second as usize,
+            ),
+            (
+                "session.request_timeout_ms",
+                session.request_timeout_ms as usize,
+            ),
+            ("limits.connections_max", self.limits.connections_max),
+            ("limits.half_open_max", self.limits.half_open_max),
+            (
+                "limits.sessions_per_account_max",
+                self.limits.sessions_per_account_max,
+            ),
+        ];
+        for (key, value) in positive {
+            if value == 0 {
+                return Err(ConfigError::Value(format!("{key}: 0 would let nobody in")));
+            }
+        }
+        if session.requests_in_flight_max as usize > REQUESTS_IN_FLIGHT_MAX {
+            return Err(ConfigError::Value(format!(
+                "session.requests_in_flight_max: at most {REQUESTS_IN_FLIGHT_MAX}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn defaults() -> Config {
+        service_kit::config::defaults(DEFAULTS).unwrap()
+    }
+
+    #[test]
+    fn the_embedded_file_is_a_configuration() {
+        defaults().check().unwrap();
+    }
+
+    #[test]
+    fn a_value_that_makes_no_sense_is_refused_with_its_key() {
+        let mut config = defaults();
+        config.session.requests_in_flight_max = 257;
+        let error = config.check().unwrap_err().to_string();
+        assert_eq!(error, "session.requests_in_flight_max: at most 256");
+
+        let mut config = defaults();
+        config.session.heartbeat_interval_ms = 0;
+        let error = config.check().unwrap_err().to_string();
+        assert!(
+            error.starts_with("session.heartbeat_interval_ms: "),
+            "{error}"
+        );
+    }
+}

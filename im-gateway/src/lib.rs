@@ -1,0 +1,30 @@
+//! The gateway: connections, sessions, and the way of entries to local members.
+//!
+//! It decides nothing about rights and stores nothing: requests go to the logic tier as they came,
+//! and what it knows of members is a view that logic and router keep true.
+//!
+//! Read in this order: [`session`] (what a connection may do when), [`outbox`] (what waits for a
+//! client), [`view`] (who is a local member, as of when), [`registry`] (all of them together), then
+//! the shells: [`connection`], [`listener`], [`upstream`], [`router_link`].
+
+pub mod config;
+
+pub mod session;
+pub mod shared_frame;
+
+pub mod outbox;
+pub mod view;
+
+pub mod handle;
+pub mod registry;
+
+pub mod gateway;
+pub mod marks;
+pub mod upstream;
+
+pub mod router_link;
+
+pub mod connection;
+pub mod listener;
+
+mod events;

@@ -1,0 +1,138 @@
+//! Marks on their way to the store: newest only, gathered for a moment.
+//!
+//! Pure. Not here: the task that passes them on ([`crate::gateway`]).
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use protocol::limits::MARKS_PER_FRAME_MAX;
+use protocol::wire::Mark;
+use protocol::wire::internal::{AccountMark, AccountMarks};
+use protocol::{AccountId, ConversationId};
+
+/// Marks that wait, one for each account and conversation: some 8 MiB. When full: new ones are
+/// dropped and counted; marks are cumulative, so that the next one makes up for it.
+pub const MARKS_MAX: usize = 64 * 1024;
+
+/// Marks that wait.
+#[derive(Debug, Default)]
+pub struct Marks {
+    newest: HashMap<(AccountId, ConversationId), Values>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Values {
+    delivered: u64,
+    read: u64,
+}
+
+impl Marks {
+    /// An account has these. Returns `false` if there is no room.
+    pub fn raise(&mut self, account: AccountId, mark: &Mark) -> bool {
+        let Ok(conversation) = ConversationId::from_slice(&mark.conversation_id) else {
+            return false;
+        };
+        let has_room = self.newest.len() < MARKS_MAX;
+        let values = match self.newest.entry((account, conversation)) {
+            Entry::Occupied(values) => values.into_mut(),
+            Entry::Vacant(place) if has_room => place.insert(Values::default()),
+            Entry::Vacant(_) => return false,
+        };
+        values.delivered = values.delivered.max(mark.delivered);
+        values.read = values.read.max(mark.read);
+        true
+    }
+
+    /// Takes as many as travel in one notice; `None` when there are none.
+    pub fn take(&mut self) -> Option<AccountMarks> {
+        let keys: Vec<_> = self
+            .newest
+            .keys()
+            .take(MARKS_PER_FRAME_MAX)
+            .copied()
+            .collect();
+        let marks: Vec<_> = keys
+            .into_iter()
+            .filter_map(|(account, conversation)| {
+                let values = self.newest.remove(&(account, conversation))?;
+                Some(AccountMark {
+                    account_id: account.0,
+                    mark: Some(Mark {
+                        conversation_id: conversation.to_bytes(),
+                        delivered: values.delivered,
+                        read: values.read,
+                    }),
+                })
+            })
+            .collect();
+        (!marks.is_empty()).then_some(AccountMarks { marks })
+    }
+
+    /// Puts back what could not be passed on. Returns how many found no room.
+    pub fn put_back(&mut self, marks: AccountMarks) -> usize {
+        marks
+            .marks
+            .into_iter()
+            .filter_map(|of| Some((AccountId(of.account_id), of.mark?)))
+            .filter(|(account, mark)| !self.raise(*account, mark))
+            .count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(group: u64, delivered: u64, read: u64) -> Mark {
+        Mark {
+            conversation_id: ConversationId::group(group).to_bytes(),
+            delivered,
+            read,
+        }
+    }
+
+    fn taken(marks: &mut Marks) -> Vec<(u64, u64, u64)> {
+        let taken = marks.take().unwrap_or_default().marks;
+        let values = taken.into_iter().map(|of| {
+            let mark = of.mark.unwrap();
+            (of.account_id, mark.delivered, mark.read)
+        });
+        values.collect()
+    }
+
+    #[test]
+    fn only_the_newest_of_an_account_and_conversation_is_kept() {
+        let mut marks = Marks::default();
+        for (delivered, read) in [(4, 1), (9, 0), (7, 2)] {
+            assert!(marks.raise(AccountId(1), &mark(7, delivered, read)));
+        }
+        assert_eq!(taken(&mut marks), [(1, 9, 2)]);
+        assert!(marks.take().is_none());
+    }
+
+    #[test]
+    fn what_is_put_back_never_lowers_what_came_since() {
+        let mut marks = Marks::default();
+        marks.raise(AccountId(1), &mark(7, 4, 0));
+        let late = marks.take().unwrap();
+        marks.raise(AccountId(1), &mark(7, 6, 0));
+        assert_eq!(marks.put_back(late), 0);
+        assert_eq!(taken(&mut marks), [(1, 6, 0)]);
+    }
+
+    #[test]
+    fn they_travel_in_notices_and_are_bounded() {
+        let mut marks = Marks::default();
+        for group in 1..=MARKS_MAX as u64 {
+            assert!(marks.raise(AccountId(1), &mark(group, 1, 0)));
+        }
+        assert!(!marks.raise(AccountId(2), &mark(1, 1, 0)));
+        assert!(marks.raise(AccountId(1), &mark(1, 2, 0)), "a known one");
+        let mut notices = 0;
+        while let Some(notice) = marks.take() {
+            assert!(notice.marks.len() <= MARKS_PER_FRAME_MAX);
+            notices += 1;
+        }
+        assert_eq!(notices, MARKS_MAX / MARKS_PER_FRAME_MAX);
+    }
+}

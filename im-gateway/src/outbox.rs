@@ -1,0 +1,318 @@
+//! What waits for one client, in lanes: answers first, then entries by priority, then ephemeral
+//! messages. Bounded: a client that does not read as fast as its conversations run is told their
+//! heads instead of their entries, and pulls.
+//!
+//! Pure. Not here: the socket.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use protocol::kind::client;
+use protocol::wire::{Head, Priority};
+use protocol::{AccountId, ConversationId, Frame, SequenceNumber};
+
+use crate::shared_frame::SharedFrame;
+
+/// Pushes that wait for one session, in frames. When full: the conversation whose push does not
+/// fit is told by its head.
+pub const PUSHES_MAX: usize = 4096;
+
+/// The same, in bytes.
+pub const PUSH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Ephemeral messages that wait for one session, one for each sender, conversation and key. When
+/// full: the oldest is dropped and counted.
+pub const EPHEMERAL_MAX: usize = 256;
+
+/// Answers that wait for one session, in bytes, before nothing more is read from its socket.
+pub const ANSWER_BYTES_HIGH: usize = 1024 * 1024;
+
+/// The lanes of conversations, in the order in which they are emptied.
+const LANES: usize = 4;
+
+/// Entries of one conversation on their way.
+#[derive(Debug, Clone)]
+pub struct Push {
+    /// Where they are.
+    pub conversation: ConversationId,
+    /// The last of them.
+    pub last: SequenceNumber,
+    /// How urgent they are.
+    pub priority: Priority,
+    /// After this moment the content is not handed over; 0: none. Milliseconds since the epoch.
+    pub deliver_before_ms: u64,
+    /// A frame of kind Push.
+    pub frame: SharedFrame,
+}
+
+/// Which ephemeral messages replace each other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EphemeralKey {
+    /// Where it was sent.
+    pub conversation: ConversationId,
+    /// Who sent it.
+    pub sender: AccountId,
+    /// What it is about.
+    pub key: String,
+}
+
+/// What became of something that was put in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It waits.
+    Queued,
+    /// It waits, and so many others were dropped for it.
+    Replaced(usize),
+    /// It does not fit: its conversation, and so many pushes that waited already, are now told by
+    /// the head.
+    Lagging(usize),
+}
+
+/// Everything that waits for one session.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Nothing but answers goes out before the session is welcomed.
+    is_open: bool,
+    answers: VecDeque<SharedFrame>,
+    answer_bytes: usize,
+    lanes: [VecDeque<ConversationId>; LANES],
+    conversations: HashMap<ConversationId, Waiting>,
+    pushes: usize,
+    push_bytes: usize,
+    ephemeral_order: VecDeque<EphemeralKey>,
+    ephemeral: HashMap<EphemeralKey, SharedFrame>,
+}
+
+/// What waits of one conversation. Its entries never overtake each other, so it stands in one lane:
+/// that of the most urgent.
+#[derive(Debug)]
+struct Waiting {
+    lane: usize,
+    items: VecDeque<Item>,
+    /// Told after the items: entries up to here were not pushed.
+    head: Option<SequenceNumber>,
+}
+
+#[derive(Debug)]
+enum Item {
+    Push(Push),
+    /// The account joined or left: never dropped.
+    Notice(SharedFrame),
+}
+
+impl Outbox {
+    /// Empty, for answers only until it is opened.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The session is welcomed: everything may go out.
+    pub const fn open(&mut self) {
+        self.is_open = true;
+    }
+
+    /// An answer, or another frame that goes before all conversations.
+    pub fn answer(&mut self, frame: &Frame) {
+        let frame = SharedFrame::from(frame);
+        self.answer_bytes += frame.len();
+        self.answers.push_back(frame);
+    }
+
+    /// Whether so much waits that no more requests should be read.
+    #[must_use]
+    pub const fn is_congested(&self) -> bool {
+        self.answer_bytes > ANSWER_BYTES_HIGH
+    }
+
+    /// Entries of a conversation.
+    pub fn push(&mut self, push: Push) -> Put {
+        let lane = lane(push.priority);
+        let full = self.pushes >= PUSHES_MAX || self.push_bytes + push.frame.len() > PUSH_BYTES_MAX;
+        let (conversation, last) = (push.conversation, push.last);
+        let waiting = self.waiting(conversation, lane);
+        if let Some(head) = &mut waiting.head {
+            *head = last.max(*head);
+            return Put::Lagging(0);
+        }
+        if full {
+            return Put::Lagging(self.lag(conversation, last));
+        }
+        let bytes = push.frame.len();
+        waiting.items.push_back(Item::Push(push));
+        self.pushes += 1;
+        self.push_bytes += bytes;
+        Put::Queued
+    }
+
+    /// A conversation has entries up to here that are not pushed to this session.
+    pub fn head(&mut self, conversation: ConversationId, head: SequenceNumber) {
+        let waiting = self.waiting(conversation, lane(Priority::Chat));
+        waiting.head = waiting.head.max(Some(head));
+    }
+
+    /// The account joined or left this conversation.
+    pub fn notice(&mut self, conversation: ConversationId, notice: SharedFrame) {
+        self.waiting(conversation, lane(Priority::Chat))
+            .items
+            .push_back(Item::Notice(notice));
+    }
+
+    /// An ephemeral message: only the newest of its key is kept.
+    pub fn ephemeral(&mut self, key: EphemeralKey, frame: SharedFrame) -> Put {
+        if self.ephemeral.insert(key.clone(), frame).is_some() {
+            return Put::Replaced(1);
+        }
+        self.ephemeral_order.push_back(key);
+        if self.ephemeral_order.len() <= EPHEMERAL_MAX {
+            return Put::Queued;
+        }
+        if let Some(oldest) = self.ephemeral_order.pop_front() {
+            self.ephemeral.remove(&oldest);
+        }
+        Put::Replaced(1)
+    }
+
+    /// The next frame to write, as it travels. `now_ms` is the clock since the epoch.
+    pub fn pop(&mut self, now_ms: u64, zstd: bool) -> Option<Bytes> {
+        if let Some(frame) = self.answers.pop_front() {
+            self.answer_bytes -= frame.len();
+            return Some(frame.bytes(zstd).clone());
+        }
+        if !self.is_open {
+            return None;
+        }
+        if let Some(frame) = self.pop_conversation(now_ms) {
+            return Some(frame.bytes(zstd).clone());
+        }
+        let key = self.ephemeral_order.pop_front()?;
+        let frame = self.ephemeral.remove(&key)?;
+        Some(frame.bytes(zstd).clone())
+    }
+
+    /// Drops everything but the answers, for a session that ends. Returns how many frames.
+    pub fn drop_all_but_answers(&mut self) -> usize {
+        let dropped = self.pushes + self.ephemeral.len();
+        let answers = std::mem::take(&mut self.answers);
+        *self = Self {
+            answer_bytes: self.answer_bytes,
+            answers,
+            ..Self::default()
+        };
+        dropped
+    }
+
+    /// The place of a conversation, in this lane at least.
+    fn waiting(&mut self, conversation: ConversationId, lane: usize) -> &mut Waiting {
+        let lanes = &mut self.lanes;
+        let waiting = self.conversations.entry(conversation).or_insert_with(|| {
+            place(lanes, lane, conversation);
+            Waiting {
+                lane,
+                items: VecDeque::new(),
+                head: None,
+            }
+        });
+        if lane < waiting.lane {
+            if let Some(old) = lanes.get_mut(waiting.lane) {
+                old.retain(|other| *other != conversation);
+            }
+            waiting.lane = lane;
+            place(lanes, lane, conversation);
+        }
+        waiting
+    }
+
+    fn lag(&mut self, conversation: ConversationId, head: SequenceNumber) -> usize {
+        let Some(waiting) = self.conversations.get_mut(&conversation) else {
+            return 0;
+        };
+        let before = waiting.items.len();
+        let mut bytes = 0;
+        waiting.items.retain(|item| match item {
+            Item::Notice(_) => true,
+            Item::Push(push) => {
+                bytes += push.frame.len();
+                false
+            }
+        });
+        let dropped = before - waiting.items.len();
+        waiting.head = Some(head);
+        self.pushes -= dropped;
+        self.push_bytes -= bytes;
+        dropped
+    }
+
+    fn pop_conversation(&mut self, now_ms: u64) -> Option<SharedFrame> {
+        for lane in 0..LANES {
+            while let Some(conversation) = self.lanes.get_mut(lane)?.pop_front() {
+                let Some(waiting) = self.conversations.get_mut(&conversation) else {
+                    continue;
+                };
+                let Some(frame) =
+                    waiting.take(conversation, now_ms, &mut self.pushes, &mut self.push_bytes)
+                else {
+                    self.conversations.remove(&conversation);
+                    continue;
+                };
+                if waiting.items.is_empty() && waiting.head.is_none() {
+                    self.conversations.remove(&conversation);
+                } else {
+                    place(&mut self.lanes, lane, conversation);
+                }
+                return Some(frame);
+            }
+        }
+        None
+    }
+}
+
+impl Waiting {
+    fn take(
+        &mut self,
+        conversation: ConversationId,
+        now_ms: u64,
+        pushes: &mut usize,
+        push_bytes: &mut usize,
+    ) -> Option<SharedFrame> {
+        match self.items.pop_front() {
+            Some(Item::Notice(notice)) => Some(notice),
+            Some(Item::Push(push)) => {
+                *pushes -= 1;
+                *push_bytes -= push.frame.len();
+                if push.deliver_before_ms != 0 && push.deliver_before_ms <= now_ms {
+                    // Pulled, the entry is a placeholder.
+                    return Some(head_frame(conversation, push.last));
+                }
+                Some(push.frame)
+            }
+            None => self.head.take().map(|head| head_frame(conversation, head)),
+        }
+    }
+}
+
+fn place(lanes: &mut [VecDeque<ConversationId>; LANES], lane: usize, conversation: ConversationId) {
+    if let Some(lane) = lanes.get_mut(lane) {
+        lane.push_back(conversation);
+    }
+}
+
+const fn lane(priority: Priority) -> usize {
+    match priority {
+        Priority::Emergency => 0,
+        Priority::Command => 1,
+        Priority::Chat | Priority::Unspecified => 2,
+        Priority::Telemetry => 3,
+    }
+}
+
+fn head_frame(conversation: ConversationId, head: SequenceNumber) -> SharedFrame {
+    let head = Head {
+        conversation_id: conversation.to_bytes(),
+        head: head.0,
+    };
+    SharedFrame::from(&Frame::notice(client::HEAD, &head))
+}
+
+#[cfg(test)]
+mod tests;

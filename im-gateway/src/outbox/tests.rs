@@ -1,0 +1,234 @@
+//! The outbox by example: what is popped, in which order, and what happens when it is full.
+
+use protocol::FrameCodec;
+use protocol::limits::FRAME_BYTES_MAX;
+use protocol::wire;
+use tokio_util::codec::Decoder as _;
+
+use super::*;
+
+const NOW_MS: u64 = 1_700_000_000_000;
+
+fn group(id: u64) -> ConversationId {
+    ConversationId::group(id)
+}
+
+fn push(conversation: u64, sequence: u64, priority: Priority) -> Push {
+    push_of(conversation, sequence, priority, 8)
+}
+
+fn push_of(conversation: u64, sequence: u64, priority: Priority, bytes: usize) -> Push {
+    let entry = wire::Entry {
+        conversation_id: group(conversation).to_bytes(),
+        sequence,
+        content: vec![0; bytes].into(),
+        ..wire::Entry::default()
+    };
+    let push = wire::Push {
+        entries: vec![entry],
+    };
+    Push {
+        conversation: group(conversation),
+        last: SequenceNumber(sequence),
+        priority,
+        deliver_before_ms: 0,
+        frame: SharedFrame::from(&Frame::notice(client::PUSH, &push)),
+    }
+}
+
+fn notice(kind: u16) -> Frame {
+    Frame::notice(kind, &wire::Pong::default())
+}
+
+fn opened() -> Outbox {
+    let mut outbox = Outbox::new();
+    outbox.open();
+    outbox
+}
+
+/// Everything that comes out: entries as "7:4", heads as "7 head 4", other frames by kind.
+fn drained(outbox: &mut Outbox) -> Vec<String> {
+    let mut told = Vec::new();
+    while let Some(bytes) = outbox.pop(NOW_MS, false) {
+        let mut codec = FrameCodec::new(FRAME_BYTES_MAX);
+        let frame = codec.decode(&mut bytes[..].into()).unwrap().unwrap();
+        told.push(match frame.kind {
+            client::PUSH => {
+                let push: wire::Push = protocol::error::decode_body(frame.body).unwrap();
+                let entry = &push.entries[0];
+                let of = ConversationId::from_slice(&entry.conversation_id).unwrap();
+                format!("{of}:{}", entry.sequence)
+            }
+            client::HEAD => {
+                let head: Head = protocol::error::decode_body(frame.body).unwrap();
+                let of = ConversationId::from_slice(&head.conversation_id).unwrap();
+                format!("{of} head {}", head.head)
+            }
+            client::EPHEMERAL => {
+                let message: wire::Ephemeral = protocol::error::decode_body(frame.body).unwrap();
+                format!("{}={}", message.key, message.sent_at_ms)
+            }
+            kind => format!("kind {kind}"),
+        });
+    }
+    told
+}
+
+#[test]
+fn answers_go_first_then_the_urgent_and_conversations_take_turns() {
+    let mut outbox = opened();
+    outbox.push(push(1, 1, Priority::Chat));
+    outbox.push(push(1, 2, Priority::Chat));
+    outbox.push(push(2, 1, Priority::Chat));
+    outbox.push(push(3, 1, Priority::Telemetry));
+    outbox.push(push(4, 9, Priority::Emergency));
+    outbox.push(push(5, 1, Priority::Command));
+    outbox.answer(&notice(client::PONG));
+    let told = drained(&mut outbox);
+    assert_eq!(
+        told,
+        ["kind 4", "g4:9", "g5:1", "g1:1", "g2:1", "g1:2", "g3:1"]
+    );
+}
+
+#[test]
+fn entries_of_one_conversation_never_overtake_each_other() {
+    let mut outbox = opened();
+    outbox.push(push(2, 1, Priority::Chat));
+    outbox.push(push(1, 1, Priority::Telemetry));
+    outbox.push(push(1, 2, Priority::Command));
+    outbox.push(push(1, 3, Priority::Chat));
+    let told = drained(&mut outbox);
+    assert_eq!(told, ["g1:1", "g1:2", "g1:3", "g2:1"]);
+}
+
+#[test]
+fn nothing_but_answers_goes_out_before_the_welcome() {
+    let mut outbox = Outbox::new();
+    outbox.push(push(1, 1, Priority::Emergency));
+    assert!(drained(&mut outbox).is_empty());
+    outbox.answer(&notice(client::WELCOME));
+    outbox.open();
+    assert_eq!(drained(&mut outbox), ["kind 2", "g1:1"]);
+}
+
+#[test]
+fn a_conversation_that_does_not_fit_is_told_by_its_newest_head() {
+    let mut outbox = opened();
+    for sequence in 1..=PUSHES_MAX as u64 {
+        assert_eq!(outbox.push(push(1, sequence, Priority::Chat)), Put::Queued);
+    }
+    let next = PUSHES_MAX as u64 + 1;
+    assert_eq!(
+        outbox.push(push(1, next, Priority::Chat)),
+        Put::Lagging(PUSHES_MAX)
+    );
+    assert_eq!(
+        outbox.push(push(1, next + 1, Priority::Chat)),
+        Put::Lagging(0)
+    );
+    assert_eq!(outbox.push(push(2, 1, Priority::Chat)), Put::Queued);
+    let told = drained(&mut outbox);
+    assert_eq!(told, [format!("g1 head {}", next + 1), "g2:1".to_owned()]);
+    // What comes after the head is pushed again.
+    outbox.push(push(1, next + 2, Priority::Chat));
+    assert_eq!(drained(&mut outbox), [format!("g1:{}", next + 2)]);
+}
+
+#[test]
+fn bytes_are_bounded_too_and_are_given_back() {
+    let mut outbox = opened();
+    let bytes = 200 * 1024;
+    let fit = PUSH_BYTES_MAX / bytes - 1;
+    for round in 0..3 {
+        for sequence in 1..=fit as u64 {
+            let put = outbox.push(push_of(1, sequence, Priority::Chat, bytes));
+            assert_eq!(put, Put::Queued, "round {round}");
+        }
+        assert_eq!(drained(&mut outbox).len(), fit);
+    }
+    let mut queued = 0;
+    while outbox.push(push_of(1, queued + 1, Priority::Chat, bytes)) == Put::Queued {
+        queued += 1;
+        assert!(queued * (bytes as u64) <= PUSH_BYTES_MAX as u64);
+    }
+    assert!(queued >= fit as u64);
+}
+
+#[test]
+fn news_of_membership_survives_an_overflow_in_its_place() {
+    let mut outbox = opened();
+    outbox.push(push(1, 1, Priority::Chat));
+    outbox.notice(
+        group(1),
+        SharedFrame::from(&notice(client::MEMBERSHIP_NOTICE)),
+    );
+    for sequence in 2..=PUSHES_MAX as u64 + 1 {
+        outbox.push(push(1, sequence, Priority::Chat));
+    }
+    let told = drained(&mut outbox);
+    assert_eq!(
+        told,
+        ["kind 15".to_owned(), format!("g1 head {}", PUSHES_MAX + 1)]
+    );
+}
+
+#[test]
+fn an_expired_push_becomes_a_head() {
+    let mut outbox = opened();
+    let expired = Push {
+        deliver_before_ms: NOW_MS,
+        ..push(1, 4, Priority::Chat)
+    };
+    let in_time = Push {
+        deliver_before_ms: NOW_MS + 1,
+        ..push(1, 5, Priority::Chat)
+    };
+    outbox.push(expired);
+    outbox.push(in_time);
+    assert_eq!(drained(&mut outbox), ["g1 head 4", "g1:5"]);
+}
+
+#[test]
+fn of_ephemeral_messages_the_newest_of_a_key_is_kept_and_the_oldest_key_dropped() {
+    let mut outbox = opened();
+    let mut put = |key: String, sent_at_ms| {
+        let message = wire::Ephemeral {
+            key: key.clone(),
+            sent_at_ms,
+            ..wire::Ephemeral::default()
+        };
+        let key = EphemeralKey {
+            conversation: group(1),
+            sender: AccountId(1),
+            key,
+        };
+        let frame = SharedFrame::from(&Frame::notice(client::EPHEMERAL, &message));
+        outbox.ephemeral(key, frame)
+    };
+    assert_eq!(put("位置".into(), 1), Put::Queued);
+    assert_eq!(put("电量".into(), 1), Put::Queued);
+    assert_eq!(put("位置".into(), 2), Put::Replaced(1));
+    for n in 2..EPHEMERAL_MAX {
+        assert_eq!(put(format!("k{n}"), 1), Put::Queued);
+    }
+    assert_eq!(put("last".into(), 1), Put::Replaced(1));
+    let told = drained(&mut outbox);
+    assert_eq!(told.len(), EPHEMERAL_MAX);
+    assert_eq!(told[0], "电量=1");
+    assert_eq!(told.last().unwrap(), "last=1");
+}
+
+#[test]
+fn many_answers_congest() {
+    let mut outbox = Outbox::new();
+    let answer = Frame {
+        body: vec![0; ANSWER_BYTES_HIGH].into(),
+        ..notice(client::PULL_PAGE)
+    };
+    assert!(!outbox.is_congested());
+    outbox.answer(&answer);
+    assert!(outbox.is_congested());
+    assert!(outbox.pop(NOW_MS, false).is_some());
+    assert!(!outbox.is_congested());
+}

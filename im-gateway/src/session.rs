@@ -1,0 +1,418 @@
+//! What a client may say when, and what follows from it: the state of one connection.
+//!
+//! Pure: frames and the time go in, what is to be done comes out. Not here: the socket
+//! ([`crate::connection`]), what waits to be written ([`crate::outbox`]), who may do what (logic).
+//!
+//! ```text
+//! awaiting hello -> authenticating -> established -> closed
+//! ```
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use protocol::error::decode_body;
+use protocol::kind::client;
+use protocol::limits::{
+    COMPRESS_ABOVE_BYTES, CONTENT_BYTES_MAX, FRAME_BYTES_MAX, MARKS_PER_FRAME_MAX, PROTOCOL_VERSION,
+};
+use protocol::wire::{
+    Account, Error, Feature, GoAway, Hello, Limits, Mark, Marks, Membership, Ping, Pong, Priority,
+    Send, Welcome,
+};
+use protocol::{ConversationId, ErrorCode, Frame, Refusal, SessionId};
+use tokio::time::Instant;
+
+use crate::config::SessionConfig;
+
+/// A connection is given up after this many heartbeat intervals of silence, in halves.
+const SILENT_HALF_INTERVALS_MAX: u64 = 5;
+
+/// The state of one connection.
+#[derive(Debug)]
+pub struct Session {
+    rules: SessionConfig,
+    state: State,
+    /// When the last frame arrived, or the connection was made.
+    heard_at: Instant,
+    in_flight: u32,
+    bucket: Bucket,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    AwaitingHello,
+    Authenticating { correlation: u32 },
+    Established,
+    Closed,
+}
+
+/// One reading of both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// The monotonic clock.
+    pub at: Instant,
+    /// Milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+}
+
+/// What follows from a frame.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Nothing.
+    Nothing,
+    /// This is written.
+    Answer(Frame),
+    /// The credential is checked; then [`Session::welcome`] or [`Session::refuse`].
+    Authenticate(Introduction),
+    /// The request is passed on; then [`Session::answer`].
+    Pass(Passed),
+    /// These are passed on, newest only.
+    Marks(Vec<Mark>),
+    /// This is written last, and the connection closed.
+    Close(Frame),
+}
+
+/// A hello that makes sense.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Introduction {
+    /// The version of the session.
+    pub version: u32,
+    /// Both sides compress.
+    pub zstd: bool,
+    /// For logs.
+    pub client_name: String,
+    /// The token, or empty.
+    pub token: String,
+}
+
+/// A request on its way to the logic tier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passed {
+    /// What is asked.
+    pub kind: u16,
+    /// What the answer carries.
+    pub correlation: u32,
+    /// How long the client waits for it.
+    pub timeout: Duration,
+    /// The encoded message.
+    pub body: Bytes,
+}
+
+/// Lets so many requests through a second, and as many at once.
+#[derive(Debug)]
+struct Bucket {
+    per_second: f64,
+    tokens: f64,
+    filled_at: Instant,
+}
+
+impl Session {
+    /// Of a connection that has just been made.
+    #[must_use]
+    pub fn new(rules: SessionConfig, now: Instant) -> Self {
+        let per_second = f64::from(rules.requests_per_second);
+        Self {
+            state: State::AwaitingHello,
+            heard_at: now,
+            in_flight: 0,
+            bucket: Bucket {
+                per_second,
+                tokens: per_second,
+                filled_at: now,
+            },
+            rules,
+        }
+    }
+
+    /// When the connection is given up unless something is heard before.
+    #[must_use]
+    pub fn gives_up_at(&self) -> Instant {
+        let patience_ms = match self.state {
+            State::AwaitingHello | State::Authenticating { .. } => {
+                u64::from(self.rules.hello_timeout_ms)
+            }
+            State::Established | State::Closed => {
+                u64::from(self.rules.heartbeat_interval_ms) * SILENT_HALF_INTERVALS_MAX / 2
+            }
+        };
+        self.heard_at + Duration::from_millis(patience_ms)
+    }
+
+    /// What is said to a client that was silent for too long.
+    pub fn give_up(&mut self) -> Frame {
+        let established = self.state == State::Established;
+        self.state = State::Closed;
+        let refusal = if established {
+            Refusal::unavailable("nothing was heard of the client for too long")
+        } else {
+            let wait_ms = self.rules.hello_timeout_ms;
+            wrong_state(format!("no hello within {wait_ms} ms"))
+        };
+        error(0, &refusal)
+    }
+
+    /// A frame has arrived.
+    pub fn frame(&mut self, frame: Frame, now: Now) -> Next {
+        match self.state {
+            State::AwaitingHello => self.hello(frame),
+            State::Authenticating { .. } => self.close(0, &wrong_state("a frame before Welcome")),
+            State::Closed => Next::Nothing,
+            State::Established => {
+                self.heard_at = now.at;
+                self.established(frame, now)
+            }
+        }
+    }
+
+    /// The account is known: the answer to its hello. `memberships` are as many as fit.
+    pub fn welcome(
+        &mut self,
+        session: SessionId,
+        introduction: &Introduction,
+        account: Account,
+        memberships: Vec<Membership>,
+        now: Now,
+    ) -> Frame {
+        let correlation = self.leave_authentication(State::Established);
+        self.heard_at = now.at;
+        let zstd = introduction.zstd.then_some(Feature::Zstd as i32);
+        let welcome = Welcome {
+            version: introduction.version,
+            features: zstd.into_iter().collect(),
+            session_id: session.0,
+            account: Some(account),
+            heartbeat_interval_ms: self.rules.heartbeat_interval_ms,
+            server_time_ms: now.unix_ms,
+            limits: Some(self.limits()),
+            memberships,
+        };
+        answer(client::WELCOME, correlation, &welcome)
+    }
+
+    /// The account is refused: the last word.
+    pub fn refuse(&mut self, refusal: &Refusal) -> Frame {
+        let correlation = self.leave_authentication(State::Closed);
+        error(correlation, refusal)
+    }
+
+    /// The request has ended.
+    pub fn answer(&mut self, passed: &Passed, outcome: Result<Bytes, Refusal>) -> Next {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        match outcome {
+            Ok(body) => Next::Answer(Frame {
+                kind: client::answer(passed.kind),
+                correlation: passed.correlation,
+                deadline_ms: 0,
+                body,
+            }),
+            Err(refusal) if refusal.code == ErrorCode::BadFrame => {
+                self.close(passed.correlation, &refusal)
+            }
+            Err(refusal) => Next::Answer(error(passed.correlation, &refusal)),
+        }
+    }
+
+    /// The stream of frames is broken: the last word.
+    pub fn broken(&mut self, refusal: &Refusal) -> Frame {
+        self.state = State::Closed;
+        error(0, refusal)
+    }
+
+    /// Requests that are not answered yet.
+    #[must_use]
+    pub const fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    fn hello(&mut self, frame: Frame) -> Next {
+        let correlation = frame.correlation;
+        if frame.kind != client::HELLO {
+            let refusal = wrong_state(format!("kind {} before Hello", frame.kind));
+            return self.close(correlation, &refusal);
+        }
+        if correlation == 0 {
+            return self.close(0, &wrong_state("Hello asks for an answer: correlation 0"));
+        }
+        let hello: Hello = match decode_body(frame.body) {
+            Ok(hello) => hello,
+            Err(refusal) => return self.close(correlation, &refusal),
+        };
+        if hello.min_version > PROTOCOL_VERSION || hello.max_version < PROTOCOL_VERSION {
+            let refusal = Refusal::new(
+                ErrorCode::UnsupportedVersion,
+                format!(
+                    "versions {} to {}, and only {PROTOCOL_VERSION} is spoken here",
+                    hello.min_version, hello.max_version
+                ),
+            );
+            return self.close(correlation, &refusal);
+        }
+        self.state = State::Authenticating { correlation };
+        Next::Authenticate(Introduction {
+            version: PROTOCOL_VERSION,
+            zstd: hello.features().any(|feature| feature == Feature::Zstd),
+            client_name: hello.client_name,
+            token: hello.token,
+        })
+    }
+
+    fn established(&mut self, frame: Frame, now: Now) -> Next {
+        match frame.kind {
+            client::PING => self.ping(&frame, now),
+            // Its arrival was all it had to say.
+            client::PONG => Next::Nothing,
+            client::MARKS => match decode_body::<Marks>(frame.body) {
+                Ok(marks) => match check_marks(&marks.marks) {
+                    Ok(()) => Next::Marks(marks.marks),
+                    Err(refusal) => Next::Answer(error(frame.correlation, &refusal)),
+                },
+                Err(refusal) => self.close(frame.correlation, &refusal),
+            },
+            client::HELLO => self.close(frame.correlation, &wrong_state("a second Hello")),
+            kind if client::PASSED_TO_LOGIC.contains(&kind) => self.request(frame, now.at),
+            kind => {
+                let message = format!("kind {kind} is not known here");
+                let refusal = Refusal::new(ErrorCode::UnknownKind, message);
+                Next::Answer(error(frame.correlation, &refusal))
+            }
+        }
+    }
+
+    fn ping(&mut self, frame: &Frame, now: Now) -> Next {
+        match decode_body::<Ping>(frame.body.clone()) {
+            Ok(ping) => {
+                let pong = Pong {
+                    ping_sent_at_ms: ping.sent_at_ms,
+                    answered_at_ms: now.unix_ms,
+                };
+                Next::Answer(answer(client::PONG, frame.correlation, &pong))
+            }
+            Err(refusal) => self.close(frame.correlation, &refusal),
+        }
+    }
+
+    fn request(&mut self, frame: Frame, now: Instant) -> Next {
+        let refused = |refusal: &Refusal| Next::Answer(error(frame.correlation, refusal));
+        if frame.correlation == 0 {
+            return refused(&Refusal::bad_request("a request has a correlation, not 0"));
+        }
+        if self.in_flight >= self.rules.requests_in_flight_max {
+            let most = self.rules.requests_in_flight_max;
+            let message = format!("more than {most} requests in flight");
+            return refused(&Refusal::new(ErrorCode::RateLimited, message));
+        }
+        if let Err(wait) = self.bucket.take(now)
+            && !is_emergency(&frame)
+        {
+            let message = format!("more than {} requests a second", self.bucket.per_second);
+            let refusal = Refusal::new(ErrorCode::RateLimited, message);
+            return refused(&refusal.retry_after_ms(millis(wait)));
+        }
+        self.in_flight += 1;
+        let asked_ms = match frame.deadline_ms {
+            0 => self.rules.request_timeout_ms,
+            asked => asked.min(self.rules.request_timeout_ms),
+        };
+        Next::Pass(Passed {
+            kind: frame.kind,
+            correlation: frame.correlation,
+            timeout: Duration::from_millis(u64::from(asked_ms)),
+            body: frame.body,
+        })
+    }
+
+    fn close(&mut self, correlation: u32, refusal: &Refusal) -> Next {
+        self.state = State::Closed;
+        Next::Close(error(correlation, refusal))
+    }
+
+    fn leave_authentication(&mut self, to: State) -> u32 {
+        let correlation = match self.state {
+            State::Authenticating { correlation } => correlation,
+            State::AwaitingHello | State::Established | State::Closed => 0,
+        };
+        self.state = to;
+        correlation
+    }
+
+    fn limits(&self) -> Limits {
+        let bytes = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
+        Limits {
+            frame_bytes_max: bytes(FRAME_BYTES_MAX),
+            content_bytes_max: bytes(CONTENT_BYTES_MAX),
+            requests_in_flight_max: self.rules.requests_in_flight_max,
+            compress_above_bytes: bytes(COMPRESS_ABOVE_BYTES),
+        }
+    }
+}
+
+impl Bucket {
+    /// Takes one, or says how long to wait for it.
+    fn take(&mut self, now: Instant) -> Result<(), Duration> {
+        let passed = now.saturating_duration_since(self.filled_at).as_secs_f64();
+        self.filled_at = now;
+        self.tokens = passed
+            .mul_add(self.per_second, self.tokens)
+            .min(self.per_second);
+        if self.tokens >= 1.0 {
+            self.tokens -= 1.0;
+            return Ok(());
+        }
+        let missing = (1.0 - self.tokens) / self.per_second;
+        Err(Duration::from_secs_f64(missing))
+    }
+}
+
+/// The last word of a server that is going down, or whose session was replaced.
+#[must_use]
+pub fn go_away(reason: &str, grace: Duration, reconnect: bool) -> Frame {
+    let go_away = GoAway {
+        reason: reason.to_owned(),
+        grace_ms: millis(grace),
+        reconnect,
+    };
+    Frame::notice(client::GO_AWAY, &go_away)
+}
+
+/// An emergency is never held up for being too frequent. Looked at only beyond the limit.
+fn is_emergency(frame: &Frame) -> bool {
+    frame.kind == client::SEND
+        && decode_body::<Send>(frame.body.clone())
+            .is_ok_and(|send| send.priority() == Priority::Emergency)
+}
+
+fn check_marks(marks: &[Mark]) -> Result<(), Refusal> {
+    if marks.len() > MARKS_PER_FRAME_MAX {
+        let message = format!("marks: more than {MARKS_PER_FRAME_MAX}");
+        return Err(Refusal::bad_request(message));
+    }
+    for mark in marks {
+        ConversationId::from_slice(&mark.conversation_id)?;
+    }
+    Ok(())
+}
+
+fn wrong_state(message: impl Into<String>) -> Refusal {
+    Refusal::new(ErrorCode::WrongState, message)
+}
+
+fn error(correlation: u32, refusal: &Refusal) -> Frame {
+    let error: Error = refusal.to_wire();
+    answer(client::ERROR, correlation, &error)
+}
+
+fn answer(kind: u16, correlation: u32, message: &impl Message) -> Frame {
+    Frame {
+        correlation,
+        ..Frame::notice(kind, message)
+    }
+}
+
+/// At least 1, so that a wait is never read as none.
+fn millis(wait: Duration) -> u32 {
+    u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests;
