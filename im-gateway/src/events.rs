@@ -1,0 +1,174 @@
+//! What happens in the gateway that an operator may want to know: a function an event, which logs
+//! and counts. Labels are of few values.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+
+use protocol::wire::Account;
+use protocol::{AccountId, ConversationId, Refusal, SessionId};
+use tracing::Span;
+
+use crate::handle::SessionHandle;
+use crate::outbox::Push;
+use crate::registry::Sent;
+use crate::session::Introduction;
+
+/// The span of a connection; its fields have the same names on every tier.
+pub(crate) fn connection_span(remote: SocketAddr) -> Span {
+    tracing::info_span!(
+        "connection",
+        %remote,
+        session = tracing::field::Empty,
+        account = tracing::field::Empty
+    )
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bounded far below 2^52")]
+pub(crate) fn connections(open: usize) {
+    metrics::gauge!("im_gateway_connections").set(open as f64);
+}
+
+pub(crate) fn connection_refused(why: &'static str) {
+    metrics::counter!("im_gateway_connections_refused_total", "why" => why).increment(1);
+}
+
+pub(crate) fn accept_failed(error: &std::io::Error) {
+    metrics::counter!("im_gateway_accepts_failed_total").increment(1);
+    tracing::error!(%error, "cannot accept a connection");
+}
+
+pub(crate) fn handshake_failed(error: &dyn Display) {
+    metrics::counter!("im_gateway_handshakes_failed_total").increment(1);
+    tracing::info!(%error, "a TLS handshake failed");
+}
+
+pub(crate) fn session_began(session: SessionId, account: &Account, introduction: &Introduction) {
+    let span = Span::current();
+    span.record("session", session.0);
+    span.record("account", account.account_id);
+    metrics::counter!("im_gateway_sessions_total").increment(1);
+    metrics::gauge!("im_gateway_sessions").increment(1.0);
+    tracing::info!(
+        name = account.name,
+        client = introduction.client_name,
+        zstd = introduction.zstd,
+        "a session begins"
+    );
+}
+
+pub(crate) fn session_ended(why: &'static str) {
+    metrics::gauge!("im_gateway_sessions").decrement(1.0);
+    metrics::counter!("im_gateway_sessions_ended_total", "why" => why).increment(1);
+    tracing::info!(why, "a session ends");
+}
+
+pub(crate) fn not_admitted(refusal: &Refusal) {
+    metrics::counter!("im_gateway_hellos_refused_total", "code" => refusal.label()).increment(1);
+    tracing::info!(%refusal, "not let in");
+}
+
+/// The client is told why; the connection closes.
+pub(crate) fn frame_refused(refusal: &Refusal) {
+    metrics::counter!("im_gateway_frames_refused_total", "code" => refusal.label()).increment(1);
+    tracing::info!(%refusal, "a frame makes no sense");
+}
+
+pub(crate) fn connection_failed(error: &dyn Display) {
+    metrics::counter!("im_gateway_connections_failed_total").increment(1);
+    tracing::debug!(%error, "a connection failed");
+}
+
+pub(crate) fn request_passed(kind: u16) {
+    metrics::counter!("im_gateway_requests_total", "kind" => kind.to_string()).increment(1);
+}
+
+pub(crate) fn request_failed(refusal: &Refusal) {
+    metrics::counter!("im_gateway_requests_failed_total", "code" => refusal.label()).increment(1);
+    tracing::debug!(%refusal, "a request failed");
+}
+
+pub(crate) fn pushed(push: &Push, sent: Sent) {
+    match sent {
+        Sent::Entries { sessions } => {
+            metrics::counter!("im_gateway_pushes_total").increment(sessions as u64);
+            tracing::trace!(conversation = %push.conversation, sequence = push.last.0, sessions,
+                "pushed");
+        }
+        Sent::Heads { sessions } => {
+            metrics::counter!("im_gateway_heads_for_pushes_total").increment(sessions as u64);
+            tracing::debug!(conversation = %push.conversation, sequence = push.last.0, sessions,
+                "the view is not as of the entry; its head is told");
+        }
+        Sent::Nothing => {
+            metrics::counter!("im_gateway_pushes_for_nobody_total").increment(1);
+        }
+    }
+}
+
+/// The client does not read as fast as the conversation runs; it will pull.
+pub(crate) fn lagging(session: &SessionHandle, dropped: usize) {
+    metrics::counter!("im_gateway_lagging_pushes_total").increment(dropped as u64 + 1);
+    tracing::debug!(
+        session = session.session.0,
+        account = session.account.0,
+        dropped,
+        "lagging"
+    );
+}
+
+pub(crate) fn ephemeral_replaced(dropped: usize) {
+    metrics::counter!("im_gateway_ephemeral_replaced_messages_total").increment(dropped as u64);
+}
+
+pub(crate) fn ephemeral_passed(sessions: usize) {
+    metrics::counter!("im_gateway_ephemeral_messages_total").increment(sessions as u64);
+}
+
+/// Nobody here is known to be a member.
+pub(crate) fn ephemeral_dropped() {
+    metrics::counter!("im_gateway_ephemeral_dropped_messages_total").increment(1);
+}
+
+/// A session ends with these still waiting; the client pulls them in its next.
+pub(crate) fn pushes_given_up(frames: usize) {
+    metrics::counter!("im_gateway_given_up_frames_total").increment(frames as u64);
+}
+
+pub(crate) fn marks_dropped(marks: usize) {
+    if marks > 0 {
+        metrics::counter!("im_gateway_marks_dropped_total").increment(marks as u64);
+    }
+}
+
+pub(crate) fn resync(accounts: usize) {
+    metrics::counter!("im_gateway_resyncs_total").increment(1);
+    tracing::info!(accounts, "memberships are read again");
+}
+
+/// It is tried again.
+pub(crate) fn not_refreshed(account: AccountId, refusal: &Refusal) {
+    metrics::counter!("im_gateway_refreshes_failed_total").increment(1);
+    tracing::debug!(account = account.0, %refusal, "memberships were not read");
+}
+
+/// The next entry asks again.
+pub(crate) fn not_checked(conversation: ConversationId, refusal: &Refusal) {
+    metrics::counter!("im_gateway_checks_failed_total").increment(1);
+    tracing::debug!(%conversation, %refusal, "members were not checked");
+}
+
+pub(crate) fn not_registered(refusal: &Refusal) {
+    metrics::counter!("im_gateway_registrations_failed_total").increment(1);
+    tracing::warn!(%refusal, "the router did not take a registration");
+}
+
+pub(crate) fn not_unregistered(refusal: &Refusal) {
+    metrics::counter!("im_gateway_unregistrations_failed_total").increment(1);
+    tracing::debug!(%refusal, "the router was not told what is gone");
+}
+
+/// One of our tiers is of another release.
+pub(crate) fn notice_refused(method: u16, refusal: &Refusal) {
+    metrics::counter!("im_gateway_notices_refused_total", "code" => refusal.label()).increment(1);
+    tracing::warn!(method, %refusal, "a notice makes no sense");
+}

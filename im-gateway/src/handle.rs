@@ -1,0 +1,158 @@
+//! A session as the rest of the gateway sees it: who it is, and its outbox.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use protocol::{AccountId, ConversationId, Frame, SequenceNumber, SessionId};
+use service_kit::clock;
+use tokio::sync::Notify;
+
+use crate::events;
+use crate::outbox::{EphemeralKey, Outbox, Push, Put};
+use crate::shared_frame::SharedFrame;
+
+/// One session. Everybody may put something into its outbox; its connection alone takes it out.
+#[derive(Debug)]
+pub struct SessionHandle {
+    /// Which session.
+    pub session: SessionId,
+    /// Whose.
+    pub account: AccountId,
+    zstd: bool,
+    outbox: Mutex<Outbox>,
+    /// Something was put into the outbox.
+    filled: Notify,
+    /// Something was taken out of it.
+    emptied: Notify,
+    /// Its last word is in the outbox.
+    is_closed: AtomicBool,
+    /// Set when the session has to end, with what it is told.
+    evicted: OnceLock<&'static str>,
+    eviction: Notify,
+}
+
+impl SessionHandle {
+    /// Of a session that is not welcomed yet.
+    #[must_use]
+    pub fn new(session: SessionId, account: AccountId, zstd: bool) -> Self {
+        Self {
+            session,
+            account,
+            zstd,
+            outbox: Mutex::new(Outbox::new()),
+            filled: Notify::new(),
+            emptied: Notify::new(),
+            is_closed: AtomicBool::new(false),
+            evicted: OnceLock::new(),
+            eviction: Notify::new(),
+        }
+    }
+
+    /// The session is welcomed: from now on everything may go out.
+    pub fn welcome(&self, welcome: &Frame) {
+        let mut outbox = self.outbox.lock();
+        outbox.answer(welcome);
+        outbox.open();
+        drop(outbox);
+        self.filled.notify_one();
+    }
+
+    /// An answer, or a word before all conversations.
+    pub fn answer(&self, frame: &Frame) {
+        self.outbox.lock().answer(frame);
+        self.filled.notify_one();
+    }
+
+    /// Entries of a conversation.
+    pub fn push(&self, push: Push) {
+        let put = self.outbox.lock().push(push);
+        match put {
+            Put::Queued | Put::Replaced(_) => {}
+            Put::Lagging(dropped) => events::lagging(self, dropped),
+        }
+        self.filled.notify_one();
+    }
+
+    /// Entries that are not pushed.
+    pub fn head(&self, conversation: ConversationId, head: SequenceNumber) {
+        self.outbox.lock().head(conversation, head);
+        self.filled.notify_one();
+    }
+
+    /// The account joined or left.
+    pub fn notice(&self, conversation: ConversationId, notice: SharedFrame) {
+        self.outbox.lock().notice(conversation, notice);
+        self.filled.notify_one();
+    }
+
+    /// An ephemeral message.
+    pub fn ephemeral(&self, key: EphemeralKey, frame: SharedFrame) {
+        let put = self.outbox.lock().ephemeral(key, frame);
+        if let Put::Replaced(dropped) = put {
+            events::ephemeral_replaced(dropped);
+        }
+        self.filled.notify_one();
+    }
+
+    /// Appends frames that wait to the buffer until it has this many bytes. Returns whether there
+    /// were any.
+    pub fn take_into(&self, buffer: &mut bytes::BytesMut, bytes_max: usize) -> bool {
+        let before = buffer.len();
+        let now_ms = clock::unix_ms();
+        let mut outbox = self.outbox.lock();
+        while buffer.len() < bytes_max
+            && let Some(frame) = outbox.pop(now_ms, self.zstd)
+        {
+            buffer.extend_from_slice(&frame);
+        }
+        drop(outbox);
+        self.emptied.notify_one();
+        buffer.len() > before
+    }
+
+    /// Ends when something may wait. Cancel-safe.
+    pub async fn filled(&self) {
+        self.filled.notified().await;
+    }
+
+    /// Ends when there is room for answers. Cancel-safe.
+    pub async fn room(&self) {
+        while self.outbox.lock().is_congested() {
+            self.emptied.notified().await;
+        }
+    }
+
+    /// Another session took this one's place.
+    pub fn evict(&self, reason: &'static str) {
+        if self.evicted.set(reason).is_ok() {
+            self.eviction.notify_one();
+        }
+    }
+
+    /// Ends when the session has to end, with the reason. Cancel-safe.
+    pub async fn evicted(&self) -> &'static str {
+        loop {
+            if let Some(reason) = self.evicted.get() {
+                return reason;
+            }
+            self.eviction.notified().await;
+        }
+    }
+
+    /// The session ends: this is the last frame after the answers; entries are given up.
+    pub fn close(&self, last_word: &Frame) {
+        let mut outbox = self.outbox.lock();
+        let dropped = outbox.drop_all_but_answers();
+        outbox.answer(last_word);
+        drop(outbox);
+        events::pushes_given_up(dropped);
+        self.is_closed.store(true, Ordering::Release);
+        self.filled.notify_one();
+    }
+
+    /// Whether its last word is in the outbox.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,118 @@
+//! Accepts connections and brings them through the TLS handshake, a bounded number at once.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use service_kit::drain::Drain;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tracing::Instrument as _;
+
+use crate::gateway::Gateway;
+use crate::{connection, events};
+
+/// After a failed accept: long enough not to spin while the process is out of files.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Connections that are open. When the limit is reached, new ones are closed as they come.
+#[derive(Debug)]
+struct Places {
+    open: AtomicUsize,
+    most: usize,
+}
+
+/// One of them.
+struct Place(Arc<Places>);
+
+/// Accepts until the drain.
+pub async fn serve(listener: TcpListener, tls: TlsAcceptor, gateway: Arc<Gateway>, drain: Drain) {
+    let places = Arc::new(Places {
+        open: AtomicUsize::new(0),
+        most: gateway.limits.connections_max,
+    });
+    let half_open = Arc::new(Semaphore::new(gateway.limits.half_open_max));
+    loop {
+        let (stream, remote, permit) = tokio::select! {
+            accepted = accept(&listener, &half_open) => accepted,
+            () = drain.draining() => return,
+        };
+        let Some(place) = places.take() else {
+            events::connection_refused("full");
+            continue;
+        };
+        let serving = serve_one(
+            stream,
+            permit,
+            place,
+            tls.clone(),
+            Arc::clone(&gateway),
+            drain.clone(),
+        );
+        drain.spawn(serving.instrument(events::connection_span(remote)));
+    }
+}
+
+/// The permit is taken first: beyond it, connections wait in the backlog of the socket.
+async fn accept(
+    listener: &TcpListener,
+    half_open: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+    let permit = Arc::clone(half_open)
+        .acquire_owned()
+        .await
+        .expect("this semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, remote)) => return (stream, remote, permit),
+            Err(error) => {
+                events::accept_failed(&error);
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+async fn serve_one(
+    stream: TcpStream,
+    half_open: OwnedSemaphorePermit,
+    place: Place,
+    tls: TlsAcceptor,
+    gateway: Arc<Gateway>,
+    drain: Drain,
+) {
+    // Frames are gathered before they are written; nothing is gained by waiting for more.
+    if let Err(error) = stream.set_nodelay(true) {
+        events::connection_failed(&error);
+        return;
+    }
+    let patience = Duration::from_millis(u64::from(gateway.rules.hello_timeout_ms));
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(patience, tls.accept(stream)) => accepted,
+        () = drain.draining() => return,
+    };
+    match accepted {
+        Ok(Ok(stream)) => connection::run(stream, gateway, drain, half_open).await,
+        Ok(Err(error)) => events::handshake_failed(&error),
+        Err(_) => events::handshake_failed(&"timed out"),
+    }
+    drop(place);
+}
+
+impl Places {
+    fn take(self: &Arc<Self>) -> Option<Place> {
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        let place = Place(Arc::clone(self)); // Dropped, it is given back.
+        events::connections(before + 1);
+        (before < self.most).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let before = self.0.open.fetch_sub(1, Ordering::Relaxed);
+        events::connections(before.saturating_sub(1));
+    }
+}

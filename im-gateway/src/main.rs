@@ -1,0 +1,71 @@
+//! The gateway's process: configuration, telemetry, wiring, serving, draining.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use im_gateway::config::{Config, DEFAULTS, ENV_PREFIX};
+use im_gateway::gateway::Gateway;
+use im_gateway::upstream::{self, Upstream};
+use im_gateway::{listener, router_link};
+use protocol::GatewayId;
+use service_kit::admin::Readiness;
+use service_kit::drain::{self, Drain};
+use service_kit::rpc::{self, LinkConfig};
+use service_kit::{admin, config, exit, listen, telemetry, tls};
+use tokio_rustls::TlsAcceptor;
+
+fn main() -> ExitCode {
+    exit::run("im-gateway", || {
+        let config: Config = config::from_process(ENV_PREFIX, DEFAULTS)?;
+        config.check()?;
+        tokio::runtime::Runtime::new()?.block_on(run(config))
+    })
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let telemetry = telemetry::init("im-gateway", &config.log)?;
+    let (drain, readiness) = (Drain::new(), Readiness::new());
+    let public = &config.public_tls;
+    let public_tls = tls::public_server(&public.certificate, &public.key, &public.client_ca)?;
+    let tls = tls::internal_client(&config.internal_tls)?;
+    let clients = listen::bind("listen.address", config.listen.address).await?;
+    let admin = listen::bind("admin.listen", config.admin.listen).await?;
+
+    let link = |name, address| {
+        let tls = Arc::clone(&tls);
+        rpc::connect(LinkConfig { name, address, tls }, drain.clone())
+    };
+    let (logic, logic_events) = link("im-logic", config.links.logic);
+    let (router, router_events) = link("im-router", config.links.router);
+    let (logic_gate, router_gate) = (readiness.gate("im-logic"), readiness.gate("im-router"));
+    let upstream = Upstream::new(logic);
+    let grace = Duration::from_millis(config.drain.grace_ms);
+    let rules = (config.session, config.limits, grace);
+    let gateway = Gateway::new(
+        GatewayId(rand::random()),
+        rules,
+        upstream,
+        router,
+        drain.clone(),
+    );
+
+    let address = clients.local_addr()?;
+    drain.spawn(admin::serve(admin, telemetry, readiness, drain.clone()));
+    drain.spawn(upstream::watch(logic_events, logic_gate));
+    drain.spawn(router_link::run(
+        Arc::clone(&gateway),
+        router_events,
+        router_gate,
+    ));
+    drain.spawn(Arc::clone(&gateway).keep_in_sync());
+    drain.spawn_last(Arc::clone(&gateway).pass_marks());
+    let tls = TlsAcceptor::from(public_tls);
+    drain.spawn(listener::serve(clients, tls, gateway, drain.clone()));
+
+    tracing::info!(%address, "serving");
+    drain::signal().await;
+    let outcome = drain.finish(grace).await;
+    tracing::info!(?outcome, "stopped");
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! What the router says, in its order: methods 321 to 325 of `internal.proto`.
+//!
+//! The one reader of this link is the one writer of entries into outboxes, which keeps every
+//! conversation in order. It never waits for an answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::kind::method;
+use protocol::wire::internal::{Fanout, FanoutEphemeral, HeadHints, MembershipMoved};
+use protocol::wire::{MemberChange, Membership};
+use protocol::{AccountId, ConversationId, Refusal, SequenceNumber};
+use service_kit::admin::ReadyGate;
+use service_kit::rpc::{self, LinkEvent, LinkEvents};
+
+use crate::events;
+use crate::gateway::Gateway;
+use crate::outbox::{EphemeralKey, Push};
+use crate::registry::{Routes, Sent};
+use crate::shared_frame::SharedFrame;
+use crate::view::Move;
+
+/// Runs until the drain.
+pub async fn run(gateway: Arc<Gateway>, mut link: LinkEvents, gate: ReadyGate) {
+    while let Some(event) = link.next().await {
+        match event {
+            LinkEvent::Up => {
+                gate.set_ready();
+                gateway.router_up();
+            }
+            LinkEvent::Down => gate.set_unready("the link is down"),
+            LinkEvent::Notice { method, body } => {
+                if let Err(refusal) = take(&gateway, method, body) {
+                    events::notice_refused(method, &refusal);
+                }
+            }
+        }
+    }
+}
+
+fn take(gateway: &Arc<Gateway>, method: u16, body: Bytes) -> Result<(), Refusal> {
+    match method {
+        method::FANOUT => fanout(gateway, rpc::decode(body)?),
+        method::HEAD_HINTS => heads(gateway, rpc::decode(body)?),
+        method::MEMBERSHIP_MOVED => moved(gateway, rpc::decode(body)?),
+        method::FANOUT_EPHEMERAL => ephemeral(gateway, rpc::decode(body)?),
+        method::RESYNC => {
+            gateway.resync();
+            Ok(())
+        }
+        other => Err(Refusal::bad_request(format!("no method {other}"))),
+    }
+}
+
+fn fanout(gateway: &Arc<Gateway>, fanout: Fanout) -> Result<(), Refusal> {
+    let push = Push {
+        conversation: ConversationId::from_slice(&fanout.conversation_id)?,
+        last: SequenceNumber(fanout.last_sequence),
+        priority: fanout.priority(),
+        deliver_before_ms: fanout.deliver_before_ms,
+        frame: SharedFrame::new(fanout.frame),
+    };
+    let membership = SequenceNumber(fanout.membership_sequence);
+    let sent = gateway.registry.push(&push, membership);
+    events::pushed(&push, sent);
+    gateway.tidy(push.conversation);
+    if matches!(sent, Sent::Heads { .. }) {
+        gateway.ask(push.conversation);
+    }
+    Ok(())
+}
+
+fn heads(gateway: &Arc<Gateway>, hints: HeadHints) -> Result<(), Refusal> {
+    for head in hints.heads {
+        let conversation = ConversationId::from_slice(&head.conversation_id)?;
+        gateway.head(conversation, SequenceNumber(head.head));
+    }
+    Ok(())
+}
+
+fn moved(gateway: &Arc<Gateway>, notice: MembershipMoved) -> Result<(), Refusal> {
+    let conversation = ConversationId::from_slice(&notice.conversation_id)?;
+    let moved = Move {
+        previous: SequenceNumber(notice.previous_membership_sequence),
+        sequence: SequenceNumber(notice.membership_sequence),
+        joined: accounts(&notice.changes, true),
+        left: accounts(&notice.changes, false),
+    };
+    let sequence = notice.membership_sequence;
+    let membership = Membership {
+        conversation_id: notice.conversation_id,
+        name: notice.name,
+        head: sequence,
+        joined_sequence: sequence,
+        readable_from: if notice.history_open { 1 } else { sequence },
+        delivered: 0,
+        read: 0,
+    };
+    gateway.change(|registry| {
+        let new = registry.moved(conversation, moved, &membership);
+        (new, Routes::default())
+    });
+    gateway.ask(conversation);
+    Ok(())
+}
+
+fn ephemeral(gateway: &Gateway, message: FanoutEphemeral) -> Result<(), Refusal> {
+    let key = EphemeralKey {
+        conversation: ConversationId::from_slice(&message.conversation_id)?,
+        sender: AccountId(message.sender),
+        key: message.key,
+    };
+    let frame = SharedFrame::new(message.frame);
+    match gateway.registry.ephemeral(&key, &frame) {
+        Some(sessions) => events::ephemeral_passed(sessions),
+        None => events::ephemeral_dropped(),
+    }
+    Ok(())
+}
+
+fn accounts(changes: &[MemberChange], joined: bool) -> Vec<AccountId> {
+    changes
+        .iter()
+        .filter(|change| change.joined == joined)
+        .map(|change| AccountId(change.account_id))
+        .collect()
+}

@@ -1,0 +1,136 @@
+//! The logic tier as the gateway asks it: methods 201 to 205 of `internal.proto`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use protocol::kind::method;
+use protocol::limits::MEMBERSHIPS_PER_PAGE_MAX;
+use protocol::wire::internal::{
+    AccountMarks, Authenticate, Authenticated, CheckMembers, CheckedMembers, ClientReply,
+    ClientRequest, Memberships, MembershipsPage,
+};
+use protocol::wire::{Account, Membership};
+use protocol::{AccountId, Refusal, SessionId};
+use service_kit::admin::ReadyGate;
+use service_kit::rpc::{self, Link, LinkEvent, LinkEvents};
+
+use crate::registry::Question;
+use crate::session::Passed;
+
+/// How long a question of the gateway's own may take.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Asks logic. Clones share one link.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    link: Link,
+}
+
+impl Upstream {
+    /// Over this link.
+    #[must_use]
+    pub const fn new(link: Link) -> Self {
+        Self { link }
+    }
+
+    /// Whose credential this is.
+    pub async fn authenticate(&self, credential: Authenticate) -> Result<Account, Refusal> {
+        let answer: Authenticated = self.ask(method::AUTHENTICATE, &credential).await?;
+        answer
+            .account
+            .ok_or_else(|| Refusal::internal("an authentication without an account"))
+    }
+
+    /// Every conversation of an account.
+    pub async fn memberships(&self, account: AccountId) -> Result<Vec<Membership>, Refusal> {
+        let mut all = Vec::<Membership>::new();
+        loop {
+            let question = Memberships {
+                account_id: account.0,
+                after_conversation_id: all
+                    .last()
+                    .map(|last| last.conversation_id.clone())
+                    .unwrap_or_default(),
+                limit: MEMBERSHIPS_PER_PAGE_MAX,
+            };
+            let page: MembershipsPage = self.ask(method::MEMBERSHIPS, &question).await?;
+            let more = page.more && !page.memberships.is_empty();
+            all.extend(page.memberships);
+            if !more {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Who is a member.
+    pub async fn check(&self, question: &Question) -> Result<CheckedMembers, Refusal> {
+        let check = CheckMembers {
+            conversation_id: question.conversation.to_bytes(),
+            account_ids: question.accounts.iter().map(|account| account.0).collect(),
+        };
+        self.ask(method::CHECK_MEMBERS, &check).await
+    }
+
+    /// Passes a client's request on, before this returns, so that a client's requests arrive in
+    /// their order. The future is its answer.
+    pub fn pass(
+        &self,
+        (account, session): (AccountId, SessionId),
+        passed: &Passed,
+    ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + 'static {
+        let request = ClientRequest {
+            account_id: account.0,
+            session_id: session.0,
+            kind: passed.kind.into(),
+            body: passed.body.clone(),
+        };
+        let answer = self.link.call(
+            method::CLIENT_REQUEST,
+            rpc::encode(&request),
+            passed.timeout,
+        );
+        async move {
+            let reply: ClientReply = rpc::decode(answer.await?).map_err(of_another_release)?;
+            Ok(reply.body)
+        }
+    }
+
+    /// Passes marks on, if there is room.
+    pub fn marks(&self, marks: &AccountMarks) -> Result<(), Refusal> {
+        self.link.try_notify(method::PASS_MARKS, rpc::encode(marks))
+    }
+
+    /// Ends when logic is reachable. Cancel-safe.
+    pub async fn up(&self) {
+        self.link.up().await;
+    }
+
+    async fn ask<M: Message + Default>(
+        &self,
+        method: u16,
+        question: &impl Message,
+    ) -> Result<M, Refusal> {
+        let answer = self
+            .link
+            .call(method, rpc::encode(question), QUESTION_TIMEOUT)
+            .await?;
+        rpc::decode(answer).map_err(of_another_release)
+    }
+}
+
+/// The gateway is ready only while logic is reachable. Runs until the drain.
+pub async fn watch(mut link: LinkEvents, gate: ReadyGate) {
+    while let Some(event) = link.next().await {
+        match event {
+            LinkEvent::Up => gate.set_ready(),
+            LinkEvent::Down => gate.set_unready("the link is down"),
+            LinkEvent::Notice { .. } => {} // Logic has nothing to say by itself.
+        }
+    }
+}
+
+/// An answer of our own tiers that does not parse is no fault of the client's.
+fn of_another_release(refusal: Refusal) -> Refusal {
+    Refusal::internal(format!("an answer of im-logic: {}", refusal.message))
+}

@@ -1,0 +1,394 @@
+//! A gateway between a logic and a router that the test plays itself, over real TLS.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use im_gateway::config::{Config, DEFAULTS};
+use im_gateway::gateway::Gateway;
+use im_gateway::upstream::Upstream;
+use im_gateway::{listener, router_link};
+use parking_lot::Mutex;
+use prost::Message;
+use protocol::kind::{client, method};
+use protocol::limits::FRAME_BYTES_MAX;
+use protocol::wire::internal::{
+    AccountMarks, Authenticate, Authenticated, CheckMembers, CheckedMembers, ClientReply,
+    ClientRequest, Memberships, MembershipsPage, Register, Registered, Unregister,
+};
+use protocol::wire::{self, Account, Hello, Membership, Welcome};
+use protocol::{ErrorCode, Frame, FrameCodec, GatewayId, Refusal};
+use rustls_pki_types::ServerName;
+use service_kit::admin::Readiness;
+use service_kit::config::InternalTlsConfig;
+use service_kit::drain::Drain;
+use service_kit::rpc::{self, Handler, LinkConfig, Peer, Request};
+use service_kit::testing::Authority;
+use service_kit::tls;
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
+use tokio_util::codec::Framed;
+
+/// How long anything may take before the test counts it as missing.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the played tiers know and have heard.
+#[derive(Default)]
+pub(crate) struct World {
+    /// By token.
+    pub(crate) accounts: HashMap<String, u64>,
+    /// By account.
+    pub(crate) memberships: HashMap<u64, Vec<Membership>>,
+    /// By conversation: members, and the membership entry.
+    pub(crate) members: HashMap<Bytes, (Vec<u64>, u64)>,
+    /// Bodies of requests that were passed on, in order.
+    pub(crate) requests: Vec<ClientRequest>,
+    pub(crate) marks: Vec<wire::internal::AccountMark>,
+    pub(crate) registers: Vec<Register>,
+    pub(crate) unregisters: Vec<Unregister>,
+    /// The gateway's link to the router.
+    pub(crate) gateway: Option<Peer>,
+    /// "register" and "memberships" in the order in which they were asked.
+    pub(crate) asked: Vec<&'static str>,
+}
+
+/// Shared by the test and the played tiers. Every change can be waited for.
+pub(crate) struct Shared {
+    world: Mutex<World>,
+    changed: watch::Sender<u64>,
+}
+
+impl Shared {
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut World) -> R) -> R {
+        let result = act(&mut self.world.lock());
+        self.changed.send_modify(|version| *version += 1);
+        result
+    }
+
+    /// Waits until it holds.
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&World) -> bool) {
+        let mut changed = self.changed.subscribe();
+        let waited = tokio::time::timeout(PATIENCE, async {
+            while !holds(&self.world.lock()) {
+                changed.changed().await.unwrap();
+            }
+        });
+        assert!(waited.await.is_ok(), "never: {what}");
+    }
+
+    /// The router says this.
+    pub(crate) async fn router_says(&self, method: u16, message: &impl Message) {
+        let gateway = self.world.lock().gateway.clone().expect("it is linked");
+        gateway
+            .notify_wait(method, rpc::encode(message))
+            .await
+            .unwrap();
+    }
+}
+
+struct Logic(Arc<Shared>);
+
+impl Handler for Logic {
+    fn call(
+        self: &Arc<Self>,
+        _: &Peer,
+        request: Request,
+    ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + 'static {
+        std::future::ready(self.answer(request))
+    }
+
+    fn notice(
+        self: &Arc<Self>,
+        _: &Peer,
+        method: u16,
+        body: Bytes,
+    ) -> impl Future<Output = ()> + Send {
+        assert_eq!(method, method::PASS_MARKS);
+        let marks: AccountMarks = rpc::decode(body).unwrap();
+        self.0.with(|world| world.marks.extend(marks.marks));
+        std::future::ready(())
+    }
+}
+
+impl Logic {
+    fn answer(&self, request: Request) -> Result<Bytes, Refusal> {
+        let body = request.body;
+        self.0.with(|world| match request.method {
+            method::AUTHENTICATE => {
+                let credential: Authenticate = rpc::decode(body)?;
+                let account_id = *world.accounts.get(&credential.token).ok_or_else(|| {
+                    Refusal::new(ErrorCode::Unauthenticated, "nobody of that token")
+                })?;
+                let account = Some(Account {
+                    account_id,
+                    name: credential.token,
+                    ..Account::default()
+                });
+                Ok(rpc::encode(&Authenticated {
+                    account,
+                    memberships: Vec::new(),
+                }))
+            }
+            method::MEMBERSHIPS => {
+                world.asked.push("memberships");
+                let question: Memberships = rpc::decode(body)?;
+                let of = world.memberships.get(&question.account_id);
+                Ok(rpc::encode(&MembershipsPage {
+                    memberships: of.cloned().unwrap_or_default(),
+                    more: false,
+                }))
+            }
+            method::CHECK_MEMBERS => {
+                let question: CheckMembers = rpc::decode(body)?;
+                let found = world.members.get(&question.conversation_id);
+                let (members, membership_sequence) = found.cloned().unwrap_or_default();
+                Ok(rpc::encode(&CheckedMembers {
+                    members,
+                    membership_sequence,
+                    head: 0,
+                }))
+            }
+            method::CLIENT_REQUEST => {
+                let request: ClientRequest = rpc::decode(body)?;
+                let answer = match request.body.first() {
+                    Some(b'!') => Err(Refusal::new(ErrorCode::NotAMember, "不是成员")),
+                    _ => Ok(rpc::encode(&ClientReply {
+                        body: request.body.clone(),
+                    })),
+                };
+                world.requests.push(request);
+                answer
+            }
+            other => panic!("method {other}"),
+        })
+    }
+}
+
+struct Router(Arc<Shared>);
+
+impl Handler for Router {
+    fn call(
+        self: &Arc<Self>,
+        peer: &Peer,
+        request: Request,
+    ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + 'static {
+        assert_eq!(request.method, method::REGISTER);
+        let register: Register = rpc::decode(request.body).unwrap();
+        self.0.with(|world| {
+            world.asked.push("register");
+            world.registers.push(register);
+            world.gateway = Some(peer.clone());
+        });
+        std::future::ready(Ok(rpc::encode(&Registered::default())))
+    }
+
+    fn notice(
+        self: &Arc<Self>,
+        _: &Peer,
+        method: u16,
+        body: Bytes,
+    ) -> impl Future<Output = ()> + Send {
+        assert_eq!(method, method::UNREGISTER);
+        let gone = rpc::decode(body).unwrap();
+        self.0.with(|world| world.unregisters.push(gone));
+        std::future::ready(())
+    }
+}
+
+/// The gateway and what it is tried with.
+pub(crate) struct Cluster {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) drain: Drain,
+    /// Ends the router; another can be started in its place.
+    pub(crate) router: Drain,
+    router_address: std::net::SocketAddr,
+    authority: Authority,
+    folder: TempDir,
+}
+
+impl Cluster {
+    pub(crate) async fn start() -> Self {
+        let (authority, folder) = (Authority::new(), TempDir::new().unwrap());
+        let (drain, router) = (Drain::new(), Drain::new());
+        let shared = Arc::new(Shared {
+            world: Mutex::default(),
+            changed: watch::channel(0).0,
+        });
+        let files = |name| authority.files(folder.path(), name);
+
+        let logic = bind(0).await;
+        let logic_address = logic.local_addr().unwrap();
+        let server = tls::internal_server(&files("im-logic")).unwrap();
+        let handler = Arc::new(Logic(Arc::clone(&shared)));
+        drain.spawn(rpc::serve(
+            logic,
+            server,
+            &["im-gateway"],
+            handler,
+            drain.clone(),
+        ));
+        let listening = bind(0).await;
+        let router_address = listening.local_addr().unwrap();
+        serve_router(listening, &files("im-router"), &shared, &router);
+
+        let client = tls::internal_client(&files("im-gateway")).unwrap();
+        let link = |name, address: std::net::SocketAddr| {
+            let config = LinkConfig {
+                name,
+                address: address.to_string(),
+                tls: Arc::clone(&client),
+            };
+            rpc::connect(config, drain.clone())
+        };
+        let (logic, _) = link("im-logic", logic_address);
+        let (router_link, router_events) = link("im-router", router_address);
+        let config: Config = service_kit::config::defaults(DEFAULTS).unwrap();
+        let gateway = Gateway::new(
+            GatewayId(rand::random()),
+            (config.session, config.limits, Duration::from_secs(4)),
+            Upstream::new(logic.clone()),
+            router_link,
+            drain.clone(),
+        );
+        let gate = Readiness::new().gate("im-router");
+        drain.spawn(router_link::run(Arc::clone(&gateway), router_events, gate));
+        drain.spawn(Arc::clone(&gateway).keep_in_sync());
+        drain.spawn_last(Arc::clone(&gateway).pass_marks());
+        let public = files("localhost");
+        let acceptor = TlsAcceptor::from(
+            tls::public_server(&public.certificate, &public.key, &public.ca).unwrap(),
+        );
+        let clients = bind(0).await;
+        let address = clients.local_addr().unwrap();
+        drain.spawn(listener::serve(clients, acceptor, gateway, drain.clone()));
+        logic.up().await;
+        let cluster = Self {
+            shared,
+            address,
+            drain,
+            router,
+            router_address,
+            authority,
+            folder,
+        };
+        cluster.linked().await;
+        cluster
+    }
+
+    /// Waits until the gateway has told the router all that it has.
+    async fn linked(&self) {
+        let told = |world: &World| world.registers.iter().any(|register| register.replace);
+        self.shared.until("the gateway registers", told).await;
+    }
+
+    /// Kills the router and starts another in its place.
+    pub(crate) async fn restart_router(&mut self) {
+        self.shared.with(|world| {
+            world.registers.clear();
+            world.gateway = None;
+        });
+        self.router.finish(Duration::from_secs(1)).await;
+        self.router = Drain::new();
+        let listening = bind(self.router_address.port()).await;
+        let files = self.authority.files(self.folder.path(), "im-router");
+        // The links of a new authority would not verify: it is the same.
+        serve_router(listening, &files, &self.shared, &self.router);
+        self.linked().await;
+    }
+
+    /// A TLS connection with no hello yet.
+    pub(crate) async fn connect(&self) -> Client {
+        let files = self.authority.files(self.folder.path(), "someone");
+        let mut config = (*tls::internal_client(&files).unwrap()).clone();
+        config.alpn_protocols = vec![tls::ALPN_CLIENT.to_vec()];
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        let stream = connector.connect(name, stream).await.unwrap();
+        Client(Framed::new(stream, FrameCodec::new(FRAME_BYTES_MAX)))
+    }
+
+    /// A session of the account with this token.
+    pub(crate) async fn welcomed(&self, token: &str) -> (Client, Welcome) {
+        let mut client = self.connect().await;
+        client.send(client::HELLO, 1, &hello(token)).await;
+        let welcome = client.receive(client::WELCOME).await;
+        (client, protocol::error::decode_body(welcome.body).unwrap())
+    }
+}
+
+async fn bind(port: u16) -> TcpListener {
+    TcpListener::bind(("127.0.0.1", port)).await.unwrap()
+}
+
+fn serve_router(
+    listener: TcpListener,
+    files: &InternalTlsConfig,
+    shared: &Arc<Shared>,
+    drain: &Drain,
+) {
+    let server = tls::internal_server(files).unwrap();
+    let handler = Arc::new(Router(Arc::clone(shared)));
+    drain.spawn(rpc::serve(
+        listener,
+        server,
+        &["im-gateway"],
+        handler,
+        drain.clone(),
+    ));
+}
+
+pub(crate) fn hello(token: &str) -> Hello {
+    Hello {
+        min_version: 1,
+        max_version: 1,
+        token: token.to_owned(),
+        client_name: "test".to_owned(),
+        ..Hello::default()
+    }
+}
+
+/// A client that speaks frames.
+pub(crate) struct Client(Framed<TlsStream<TcpStream>, FrameCodec>);
+
+impl Client {
+    pub(crate) async fn send(&mut self, kind: u16, correlation: u32, message: &impl Message) {
+        self.send_body(kind, correlation, message.encode_to_vec().into())
+            .await;
+    }
+
+    pub(crate) async fn send_body(&mut self, kind: u16, correlation: u32, body: Bytes) {
+        let frame = Frame {
+            kind,
+            correlation,
+            deadline_ms: 0,
+            body,
+        };
+        self.0.send(frame).await.unwrap();
+    }
+
+    /// The next frame; `None` when the gateway has closed.
+    pub(crate) async fn next(&mut self) -> Option<Frame> {
+        let next = tokio::time::timeout(PATIENCE, self.0.next()).await;
+        next.expect("nothing arrives").map(Result::unwrap)
+    }
+
+    /// The next frame, which is of this kind.
+    pub(crate) async fn receive(&mut self, kind: u16) -> Frame {
+        let frame = self.next().await.expect("it is open");
+        assert_eq!(frame.kind, kind, "{:?}", Refusal::decode(&frame.body));
+        frame
+    }
+
+    /// The gateway says this, and closes.
+    pub(crate) async fn is_refused(&mut self, code: ErrorCode) {
+        let frame = self.receive(client::ERROR).await;
+        assert_eq!(Refusal::decode(&frame.body).code, code);
+        assert_eq!(self.next().await, None);
+    }
+}
