@@ -1,0 +1,204 @@
+//! Which conversations the inbox follows: the list of memberships, read page by page, and the
+//! notices and hints that come meanwhile.
+//!
+//! A page is as of the moment when it was read. What is heard while a list is being read is newer
+//! than its pages, and is not undone by them.
+
+use std::collections::{HashMap, HashSet};
+
+use protocol::id::ConversationKind;
+use protocol::limits::CONVERSATIONS_PER_ACCOUNT_MAX;
+use protocol::{AccountId, ConversationId};
+
+use super::lane::{Lane, PullState};
+use super::{Inbox, Output};
+use crate::config::StartFrom;
+use crate::message::Conversation;
+
+/// Heads remembered of conversations that are not known yet; one more is dropped, and counted as a
+/// forgotten push: the list of memberships that is asked for then has the head.
+const UNKNOWN_HEADS_MAX: usize = 1024;
+
+/// The list while it is being read.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    named: HashSet<ConversationId>,
+    /// Left since it began.
+    left: HashSet<ConversationId>,
+}
+
+/// Hints of conversations that are not known.
+#[derive(Debug, Default)]
+pub(super) struct Unknown {
+    heads: HashMap<ConversationId, Hint>,
+    /// More was heard of than could be remembered.
+    overflowed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Hint {
+    head: u64,
+    /// Heard after the reading began, whose pages may be older.
+    late: bool,
+}
+
+impl Inbox {
+    /// A session begins, and the list of memberships with it.
+    pub(crate) fn connected(&mut self, account: AccountId) {
+        self.account = account;
+        self.memberships_begin();
+    }
+
+    pub(crate) fn memberships_begin(&mut self) {
+        self.reading = Some(Reading::default());
+        self.unknown.overflowed = false;
+        for hint in self.unknown.heads.values_mut() {
+            hint.late = false;
+        }
+    }
+
+    /// One of the memberships that are being read.
+    pub(crate) fn membership(&mut self, membership: &Conversation) {
+        if let Some(reading) = &mut self.reading {
+            if reading.left.contains(&membership.id) {
+                return;
+            }
+            reading.named.insert(membership.id);
+        }
+        let first = !self.read_once;
+        self.enter(membership, first);
+    }
+
+    /// All memberships are read: a group that was not named is left, and a pair of which something
+    /// was heard has just begun.
+    pub(crate) fn memberships_end(&mut self) {
+        let Some(reading) = self.reading.take() else {
+            return;
+        };
+        self.read_once = true;
+        let gone: Vec<_> = self
+            .lanes
+            .iter()
+            .filter(|(id, lane)| !lane.left && is_group(id) && !reading.named.contains(id))
+            .map(|(id, _)| *id)
+            .collect();
+        gone.into_iter().for_each(|id| self.leave(id));
+        let mut unsure = self.unknown.overflowed;
+        for (id, hint) in std::mem::take(&mut self.unknown.heads) {
+            if id.is_pair_of(self.account) {
+                self.lanes.insert(id, Lane::new(1, hint.head));
+                self.want(id);
+            } else if hint.late {
+                unsure = true;
+                self.unknown.heads.insert(id, hint);
+            }
+        }
+        if unsure {
+            self.outputs.push_back(Output::MembershipsUnsure);
+        }
+    }
+
+    /// The account joined a conversation.
+    pub(crate) fn joined(&mut self, membership: &Conversation) {
+        if let Some(reading) = &mut self.reading {
+            reading.named.insert(membership.id);
+            reading.left.remove(&membership.id);
+        }
+        self.enter(membership, false);
+    }
+
+    /// The account left a conversation.
+    pub(crate) fn left(&mut self, conversation: ConversationId) {
+        if let Some(reading) = &mut self.reading {
+            reading.named.remove(&conversation);
+            reading.left.insert(conversation);
+        }
+        if self.lanes.get(&conversation).is_some_and(|lane| !lane.left) {
+            self.leave(conversation);
+        }
+    }
+
+    /// Whether a hint can be followed at once. Makes the lane of a pair that begins; remembers the
+    /// head of what is not known.
+    pub(super) fn is_known(&mut self, conversation: ConversationId, head: u64) -> bool {
+        if self.lanes.get(&conversation).is_some_and(|lane| !lane.left) {
+            return true;
+        }
+        // While the list is being read, where a pair begins may still be on a later page.
+        if self.reading.is_none() && conversation.is_pair_of(self.account) {
+            self.lanes.insert(conversation, Lane::new(1, 0));
+            return true;
+        }
+        let heads = &mut self.unknown.heads;
+        if heads.len() < UNKNOWN_HEADS_MAX || heads.contains_key(&conversation) {
+            let hint = heads.entry(conversation).or_default();
+            hint.head = hint.head.max(head);
+            hint.late = self.reading.is_some();
+        } else {
+            self.unknown.overflowed |= self.reading.is_some();
+            self.outputs.push_back(Output::Forgotten(conversation));
+        }
+        if self.reading.is_none() {
+            self.outputs.push_back(Output::MembershipsUnsure);
+        }
+        false
+    }
+
+    /// The account is in this conversation. `first`: as of the client's first sight of it.
+    fn enter(&mut self, membership: &Conversation, first: bool) {
+        let id = membership.id;
+        let readable_from = membership.readable_from.0.max(1);
+        let hint = self.unknown.heads.remove(&id).map_or(0, |hint| hint.head);
+        let head = membership.head.0.max(hint);
+        let is_new = match self.lanes.get_mut(&id) {
+            Some(lane) => {
+                let was_left = std::mem::replace(&mut lane.left, false);
+                lane.next = lane.next.max(readable_from);
+                lane.head = lane.head.max(head);
+                lane.heard_since = lane.heard_since.max(head);
+                was_left
+            }
+            None => {
+                let after_mark = (membership.delivered.0 + 1).max(readable_from);
+                let next = match self.start_from {
+                    StartFrom::Beginning if first => readable_from,
+                    StartFrom::Head if first => membership.head.0 + 1,
+                    StartFrom::Mark | StartFrom::Beginning | StartFrom::Head => after_mark,
+                };
+                let mut lane = Lane::new(next, head);
+                if first {
+                    lane.redelivered_up_to = membership.delivered.0;
+                    lane.backlog_up_to = membership.head.0;
+                }
+                self.lanes.insert(id, lane);
+                true
+            }
+        };
+        if is_new && !first && is_group(&id) {
+            let name = membership.name.clone();
+            self.outputs.push_back(Output::Joined(id, name));
+        }
+        self.want(id);
+    }
+
+    /// The lane stays, so that what was handed over is not handed over again after a return.
+    fn leave(&mut self, conversation: ConversationId) {
+        if self.lanes.len() > CONVERSATIONS_PER_ACCOUNT_MAX
+            && let Some(lane) = self.lanes.remove(&conversation)
+            && lane.pull == PullState::InFlight
+        {
+            self.in_flight -= 1;
+        }
+        if let Some(lane) = self.lanes.get_mut(&conversation) {
+            lane.left = true;
+        }
+        self.outputs.push_back(Output::Left(conversation));
+    }
+}
+
+fn is_group(conversation: &ConversationId) -> bool {
+    match conversation.kind() {
+        ConversationKind::Group(_) => true,
+        ConversationKind::Pair(..) => false,
+    }
+}

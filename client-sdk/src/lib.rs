@@ -1,0 +1,55 @@
+//! The client: what a robot, a person's console or the planner is built on.
+//!
+//! [`Client`] keeps one authenticated connection to a fleet's gateways, whatever happens to it:
+//! a send ends in an ack that means *committed*, in a refusal, or in *outcome unknown*; [`Events`]
+//! hands over each conversation in order and without duplicates. [`Robot`] is the machine's side:
+//! it declares actions and carries out the commands of a planner.
+//!
+//! Not here: the wire itself (that is [`protocol`]), a cluster, a model.
+//!
+//! Read in this order: [`config`], [`message`], [`error`], [`client`], [`incoming`]; the pure
+//! machines `inbox`, `outbox`, `requests` and `marks`; `engine`, which joins them; `connection` and
+//! `driver`, the shell around it; then [`robot`] and [`testing`].
+
+pub mod config;
+pub mod error;
+pub mod message;
+
+pub mod client;
+pub mod incoming;
+
+mod inbox;
+pub mod journal;
+mod marks;
+mod outbox;
+mod requests;
+
+mod engine;
+mod shared;
+
+mod backoff;
+pub mod clock;
+mod connection;
+mod driver;
+mod events;
+mod tls;
+
+pub mod robot;
+pub mod testing;
+
+pub use protocol;
+pub use protocol::content::{self, Content};
+pub use protocol::wire::{AccountKind, ActionSpec, CapabilityCard, EntryKind, Priority, StepState};
+pub use protocol::{
+    AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber, SessionId,
+};
+
+pub use client::{Client, NewGroup, SendHandle};
+pub use config::{CaSource, ClientConfig, Credential, MarkPolicy, StartFrom};
+pub use error::{ConfigError, Error, SendError};
+pub use events::Stats;
+pub use incoming::{CloseReason, Event, Events};
+pub use message::{
+    Account, Conversation, Entry, Ephemeral, Message, Outgoing, PullPage, Receipt, new_message_id,
+};
+pub use robot::{ActionContext, ActionError, Robot};

@@ -1,0 +1,124 @@
+//! How far the application is in each conversation, and what the server has yet to hear of it.
+//! Cumulative, only rising, conflated: the newest of each conversation. Pure.
+
+use std::collections::{HashMap, HashSet};
+
+use protocol::limits::MARKS_PER_FRAME_MAX;
+use protocol::wire;
+use protocol::{ConversationId, SequenceNumber};
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Mark {
+    delivered: SequenceNumber,
+    read: SequenceNumber,
+}
+
+/// The marks of one account. As many as it has conversations.
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    ours: HashMap<ConversationId, Mark>,
+    unsent: HashSet<ConversationId>,
+}
+
+impl Marks {
+    /// Returns whether there was nothing to send before, and now there is.
+    pub(crate) fn raise_delivered(&mut self, at: ConversationId, to: SequenceNumber) -> bool {
+        let mark = self.ours.entry(at).or_default();
+        if to <= mark.delivered {
+            return false;
+        }
+        mark.delivered = to;
+        self.note(at)
+    }
+
+    /// What is read is delivered too. Returns as [`Marks::raise_delivered`] does.
+    pub(crate) fn raise_read(&mut self, at: ConversationId, to: SequenceNumber) -> bool {
+        let mark = self.ours.entry(at).or_default();
+        if to <= mark.read {
+            return false;
+        }
+        mark.read = to;
+        mark.delivered = mark.delivered.max(to);
+        self.note(at)
+    }
+
+    /// What the store has. Where it lags it is told again: marks have no answer, so those of a lost
+    /// connection may not have arrived.
+    pub(crate) fn server_has(
+        &mut self,
+        at: ConversationId,
+        delivered: SequenceNumber,
+        read: SequenceNumber,
+    ) {
+        let mark = self.ours.entry(at).or_default();
+        if mark.delivered > delivered || mark.read > read {
+            self.unsent.insert(at);
+        }
+        mark.delivered = mark.delivered.max(delivered);
+        mark.read = mark.read.max(read);
+    }
+
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// The next frame's worth, which counts as sent from now on.
+    pub(crate) fn take(&mut self) -> Option<wire::Marks> {
+        let some: Vec<_> = self
+            .unsent
+            .iter()
+            .copied()
+            .take(MARKS_PER_FRAME_MAX)
+            .collect();
+        let marks: Vec<_> = some
+            .into_iter()
+            .map(|at| {
+                self.unsent.remove(&at);
+                let mark = self.ours.get(&at).copied().unwrap_or_default();
+                wire::Mark {
+                    conversation_id: at.to_bytes(),
+                    delivered: mark.delivered.0,
+                    read: mark.read.0,
+                }
+            })
+            .collect();
+        (!marks.is_empty()).then_some(wire::Marks { marks })
+    }
+
+    fn note(&mut self, at: ConversationId) -> bool {
+        let first = self.unsent.is_empty();
+        self.unsent.insert(at);
+        first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_only_rise_and_the_newest_is_sent_once() {
+        let mut marks = Marks::default();
+        let at = ConversationId::group(1);
+        assert!(marks.raise_delivered(at, SequenceNumber(3)));
+        assert!(!marks.raise_delivered(at, SequenceNumber(5)));
+        assert!(!marks.raise_delivered(at, SequenceNumber(4)));
+        assert!(!marks.raise_read(at, SequenceNumber(2)));
+        let sent = marks.take().unwrap().marks;
+        assert_eq!((sent.len(), sent[0].delivered, sent[0].read), (1, 5, 2));
+        assert!(marks.take().is_none());
+    }
+
+    #[test]
+    fn a_server_that_lags_is_told_again_and_one_that_leads_is_believed() {
+        let mut marks = Marks::default();
+        let at = ConversationId::group(1);
+        marks.raise_delivered(at, SequenceNumber(5));
+        marks.take();
+        marks.server_has(at, SequenceNumber(4), SequenceNumber::ZERO);
+        assert_eq!(marks.take().unwrap().marks[0].delivered, 5);
+        marks.server_has(at, SequenceNumber(9), SequenceNumber::ZERO);
+        assert!(marks.take().is_none());
+        assert!(!marks.raise_delivered(at, SequenceNumber(7)));
+    }
+}

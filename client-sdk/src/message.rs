@@ -1,0 +1,256 @@
+//! What travels, as the application sees it; the wire types stop here.
+
+use std::time::Duration;
+
+use protocol::content::{self, Content};
+use protocol::wire::{self, AccountKind, CapabilityCard, EntryKind, Priority};
+use protocol::{AccountId, ClientMessageId, ConversationId, Refusal, SequenceNumber};
+
+use crate::clock;
+
+/// A fresh message id of this moment.
+#[must_use]
+pub fn new_message_id() -> ClientMessageId {
+    ClientMessageId::new(clock::unix_ms(), rand::random())
+}
+
+/// A message to send.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outgoing {
+    /// Where to.
+    pub conversation: ConversationId,
+    /// What it says.
+    pub content: Content,
+    /// Its id; `None`: a fresh one. A derived id makes a repeat after a crash the same message.
+    pub client_message_id: Option<ClientMessageId>,
+    /// What it may overtake on the way to its number.
+    pub priority: Priority,
+    /// Milliseconds since the Unix epoch after which it is no longer handed over; 0: never.
+    pub deliver_before_ms: u64,
+    /// How long to retry; `None`: the client's send timeout.
+    pub timeout: Option<Duration>,
+}
+
+impl Outgoing {
+    /// A message of chat priority without a deadline.
+    #[must_use]
+    pub const fn new(conversation: ConversationId, content: Content) -> Self {
+        Self {
+            conversation,
+            content,
+            client_message_id: None,
+            priority: Priority::Chat,
+            deliver_before_ms: 0,
+            timeout: None,
+        }
+    }
+
+    /// With this id.
+    #[must_use]
+    pub const fn client_message_id(mut self, id: ClientMessageId) -> Self {
+        self.client_message_id = Some(id);
+        self
+    }
+
+    /// With this priority.
+    #[must_use]
+    pub const fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Not handed over after this moment.
+    #[must_use]
+    pub const fn deliver_before_ms(mut self, unix_ms: u64) -> Self {
+        self.deliver_before_ms = unix_ms;
+        self
+    }
+
+    /// Retried for so long.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+/// The store's word that a message is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// The message's id.
+    pub client_message_id: ClientMessageId,
+    /// Its place in the conversation.
+    pub sequence: SequenceNumber,
+    /// The server's clock at the commit, in milliseconds since the Unix epoch.
+    pub committed_at_ms: u64,
+    /// The id was stored before the request that this answers.
+    pub duplicate: bool,
+    /// How often this client sent it; with 1, a `duplicate` is the work of an earlier run.
+    pub attempts: u32,
+}
+
+/// A message of a conversation, handed over once and in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Its place in it.
+    pub sequence: SequenceNumber,
+    /// Who sent it; the client's own messages come back too.
+    pub sender: AccountId,
+    /// The id that the sender gave it.
+    pub client_message_id: ClientMessageId,
+    /// What it says.
+    pub content: Content,
+    /// The server's clock at the commit, in milliseconds since the Unix epoch.
+    pub committed_at_ms: u64,
+    /// Its priority.
+    pub priority: Priority,
+    /// The sender's deadline; 0: none.
+    pub deliver_before_ms: u64,
+    /// The account's *delivered* mark covered it already: an earlier run has taken it.
+    pub redelivered: bool,
+    /// It was in the log before this client first connected, so an earlier run may have seen it.
+    pub backlog: bool,
+}
+
+/// An ephemeral message: no number, no history, and only the newest of a sender and key counts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ephemeral {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Who sent it.
+    pub sender: AccountId,
+    /// What it replaces.
+    pub key: String,
+    /// What it says.
+    pub content: Content,
+    /// The server's clock when it passed, in milliseconds since the Unix epoch.
+    pub sent_at_ms: u64,
+}
+
+/// One entry of a log, as history shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Its place in it.
+    pub sequence: SequenceNumber,
+    /// Who sent it; account 0 for what the server wrote.
+    pub sender: AccountId,
+    /// The id that the sender gave it; a placeholder may have none.
+    pub client_message_id: Option<ClientMessageId>,
+    /// What kind of entry it is.
+    pub kind: EntryKind,
+    /// What it says; `None` in a placeholder, and for content that this build does not know.
+    pub content: Option<Content>,
+    /// The server's clock at the commit, in milliseconds since the Unix epoch.
+    pub committed_at_ms: u64,
+    /// Its priority.
+    pub priority: Priority,
+    /// The sender's deadline; 0: none.
+    pub deliver_before_ms: u64,
+    /// The content's length on the wire, in bytes.
+    pub content_bytes: usize,
+}
+
+impl Entry {
+    /// From the wire.
+    pub fn from_wire(entry: wire::Entry) -> Result<Self, Refusal> {
+        let content_bytes = entry.content.len();
+        Ok(Self {
+            conversation: ConversationId::from_slice(&entry.conversation_id)?,
+            sequence: SequenceNumber(entry.sequence),
+            sender: AccountId(entry.sender),
+            client_message_id: ClientMessageId::from_slice(&entry.client_message_id).ok(),
+            kind: entry.kind(),
+            priority: entry.priority(),
+            content: (entry.kind() != EntryKind::Placeholder)
+                .then(|| content::decode(&entry.content).ok())
+                .flatten(),
+            committed_at_ms: entry.committed_at_ms,
+            deliver_before_ms: entry.deliver_before_ms,
+            content_bytes,
+        })
+    }
+}
+
+/// A page of history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PullPage {
+    /// Dense and in order.
+    pub entries: Vec<Entry>,
+    /// The conversation's newest number.
+    pub head: SequenceNumber,
+    /// Entries up to this one are gone by retention; zero: none.
+    pub trimmed_up_to: SequenceNumber,
+}
+
+impl PullPage {
+    /// From the wire.
+    pub fn from_wire(page: wire::PullPage) -> Result<Self, Refusal> {
+        Ok(Self {
+            entries: page
+                .entries
+                .into_iter()
+                .map(Entry::from_wire)
+                .collect::<Result<_, _>>()?,
+            head: SequenceNumber(page.head),
+            trimmed_up_to: SequenceNumber(page.trimmed_up_to),
+        })
+    }
+}
+
+/// An account, as others see it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Account {
+    /// Its id.
+    pub id: AccountId,
+    /// Robot, operator or planner.
+    pub kind: AccountKind,
+    /// Unique within the fleet.
+    pub name: String,
+    /// What a robot can do.
+    pub capabilities: Option<CapabilityCard>,
+}
+
+impl Account {
+    pub(crate) fn from_wire(account: wire::Account) -> Self {
+        Self {
+            id: AccountId(account.account_id),
+            kind: account.kind(),
+            name: account.name,
+            capabilities: account.capabilities,
+        }
+    }
+}
+
+/// A conversation that the account is in, as of a moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conversation {
+    /// Its id.
+    pub id: ConversationId,
+    /// A group's name; empty for a pair.
+    pub name: String,
+    /// Its newest number.
+    pub head: SequenceNumber,
+    /// The first number that the account may read.
+    pub readable_from: SequenceNumber,
+    /// The account's *delivered* mark, as the store has it.
+    pub delivered: SequenceNumber,
+    /// The account's *read* mark.
+    pub read: SequenceNumber,
+}
+
+impl Conversation {
+    pub(crate) fn from_wire(membership: &wire::Membership) -> Result<Self, Refusal> {
+        Ok(Self {
+            id: ConversationId::from_slice(&membership.conversation_id)?,
+            name: membership.name.clone(),
+            head: SequenceNumber(membership.head),
+            readable_from: SequenceNumber(membership.readable_from),
+            delivered: SequenceNumber(membership.delivered),
+            read: SequenceNumber(membership.read),
+        })
+    }
+}
