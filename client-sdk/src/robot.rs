@@ -1,0 +1,275 @@
+//! The machine's side: a robot declares actions, carries out the commands of a planner one at a
+//! time, and says what became of each.
+//!
+//! A command's life is written down before it is lived: the robot runs an action only after its
+//! ACCEPTED is committed, and marks the command as delivered only after its end is committed. A
+//! robot that crashes in between finds its own ACCEPTED when the command comes again, and reports
+//! the command as failed: it never runs the same command twice.
+
+mod action;
+mod desk;
+mod ledger;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use protocol::id::ConversationKind;
+use protocol::wire::CapabilityCard;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::Client;
+use crate::config::{ClientConfig, MarkPolicy};
+use crate::content::Content;
+use crate::error::Error;
+use crate::incoming::{CloseReason, Event, Events};
+use crate::message::{Account, Message};
+
+pub(crate) use action::{Action, Ending, carry_out};
+pub use action::{ActionContext, ActionError};
+use desk::{Desk, Order};
+use ledger::Ledger;
+
+/// Commands that wait for the one that runs; one more is REJECTED, so that the planner learns of it
+/// at once.
+const COMMANDS_WAITING_MAX: usize = 64;
+
+/// Such rejections on their way at once; beyond it the robot takes no more events for a moment.
+const REJECTIONS_MAX: usize = 64;
+
+type Observer = Box<dyn FnMut(&Event) + Send>;
+
+/// A robot: a client that carries out commands.
+pub struct Robot {
+    client: Client,
+    events: Events,
+    model: String,
+    actions: HashMap<String, Action>,
+    observers: Vec<Observer>,
+    stop: Stop,
+}
+
+/// Ends a robot, or what it does at the moment. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    all: CancellationToken,
+    /// The token of the running action and why it was cancelled.
+    running: Arc<Mutex<Running>>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    token: Option<CancellationToken>,
+    reason: String,
+}
+
+impl Stop {
+    /// Cancels the running action, reports it, and ends [`Robot::run`].
+    pub fn stop(&self) {
+        self.cancel_action("the robot is stopping");
+        self.all.cancel();
+    }
+
+    /// Cancels the running action alone: its report is CANCELLED, with this reason.
+    pub fn cancel_action(&self, reason: &str) {
+        let mut running = self.running.lock();
+        if let Some(token) = running.token.take() {
+            reason.clone_into(&mut running.reason);
+            token.cancel();
+        }
+    }
+
+    fn begin(&self, token: CancellationToken) {
+        if self.all.is_cancelled() {
+            token.cancel();
+        }
+        *self.running.lock() = Running {
+            token: Some(token),
+            reason: "the robot is stopping".into(),
+        };
+    }
+
+    fn reason(&self) -> String {
+        self.running.lock().reason.clone()
+    }
+}
+
+impl Robot {
+    /// Connects as a robot of this model, for example "forklift-2t". Marks are the robot's own
+    /// affair, whatever the configuration says of them.
+    pub async fn connect(
+        mut config: ClientConfig,
+        model: impl Into<String>,
+    ) -> Result<Self, Error> {
+        config.mark_policy = MarkPolicy::Manual;
+        let (client, events) = Client::connect(config).await?;
+        Ok(Self {
+            client,
+            events,
+            model: model.into(),
+            actions: HashMap::new(),
+            observers: Vec::new(),
+            stop: Stop::default(),
+        })
+    }
+
+    /// Declares an action. What its arguments must be follows from their type, and its description
+    /// for the planner is the document comment of that type.
+    ///
+    /// The handler's future is dropped at its next await when the deadline has passed or the action
+    /// is cancelled, and a moment was given to end by itself.
+    pub fn on_action<T, F, Fut>(&mut self, name: &str, handler: F) -> &mut Self
+    where
+        T: DeserializeOwned + JsonSchema + Send + 'static,
+        F: Fn(T, ActionContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Value, ActionError>> + Send + 'static,
+    {
+        let action = Action::new(name, handler);
+        self.actions.insert(name.to_owned(), action);
+        self
+    }
+
+    /// Shows every event to this function before the robot acts on it.
+    pub fn on_event(&mut self, observer: impl FnMut(&Event) + Send + 'static) -> &mut Self {
+        self.observers.push(Box::new(observer));
+        self
+    }
+
+    /// The client behind the robot, for everything else.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Who the robot is.
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        self.client.account()
+    }
+
+    /// What ends it.
+    #[must_use]
+    pub fn stopper(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// What the robot declares of itself.
+    #[must_use]
+    pub fn capabilities(&self) -> CapabilityCard {
+        let mut actions: Vec<_> = self.actions.values().map(|a| a.spec.clone()).collect();
+        actions.sort_by(|a, b| a.name.cmp(&b.name));
+        CapabilityCard {
+            model: self.model.clone(),
+            actions,
+        }
+    }
+
+    /// Announces what the robot can do, then carries out commands until it is stopped or the client
+    /// ends.
+    pub async fn run(mut self) -> Result<CloseReason, Error> {
+        self.client.announce(self.capabilities()).await?;
+        let ledger = Arc::new(Mutex::new(Ledger::default()));
+        let desk = Arc::new(Desk {
+            client: self.client.clone(),
+            actions: std::mem::take(&mut self.actions),
+            stop: self.stop.clone(),
+            ledger: Arc::clone(&ledger),
+        });
+        let (orders, waiting) = mpsc::channel(COMMANDS_WAITING_MAX);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&desk).work(waiting));
+        let reason = loop {
+            let event = tokio::select! {
+                () = self.stop.all.cancelled() => break CloseReason::ByApplication,
+                event = self.events.next() => event,
+            };
+            let Some(event) = event else {
+                break CloseReason::ByApplication;
+            };
+            for observer in &mut self.observers {
+                observer(&event);
+            }
+            match event {
+                Event::Closed { reason } => break reason,
+                Event::Message(message) => {
+                    let refused = self
+                        .take(message, &ledger)
+                        .and_then(|order| orders.try_send(order).err());
+                    if let Some(mpsc::error::TrySendError::Full(order)) = refused {
+                        while tasks.len() > REJECTIONS_MAX {
+                            tasks.join_next().await;
+                        }
+                        let reason = format!("{COMMANDS_WAITING_MAX} commands are waiting already");
+                        tasks.spawn(Arc::clone(&desk).reject(order, reason));
+                    }
+                }
+                Event::Trimmed {
+                    conversation,
+                    up_to,
+                    ..
+                } => self.mark(&ledger, conversation, up_to),
+                Event::Ephemeral(_)
+                | Event::Joined { .. }
+                | Event::Left { .. }
+                | Event::Connected
+                | Event::Disconnected { .. } => {}
+            }
+        };
+        drop(orders);
+        self.stop.stop();
+        while tasks.join_next().await.is_some() {}
+        self.client.close().await;
+        Ok(reason)
+    }
+
+    /// A command for this robot; anything else is done with at once.
+    fn take(&self, message: Message, ledger: &Mutex<Ledger>) -> Option<Order> {
+        let (conversation, sequence) = (message.conversation, message.sequence);
+        let from_another = message.sender != self.account().id;
+        match message.content {
+            Content::Command(command) if from_another && is_pair(&message.conversation) => {
+                ledger.lock().begin(conversation, sequence);
+                Some(Order {
+                    command: Arc::new(command),
+                    id: message.client_message_id,
+                    conversation,
+                    sequence,
+                    backlog: message.backlog,
+                })
+            }
+            Content::Command(_)
+            | Content::Text(_)
+            | Content::Data(_)
+            | Content::Instruction(_)
+            | Content::Plan(_)
+            | Content::StepUpdate(_)
+            | Content::Summary(_)
+            | Content::Membership(_) => {
+                self.mark(ledger, conversation, sequence);
+                None
+            }
+        }
+    }
+
+    fn mark(
+        &self,
+        ledger: &Mutex<Ledger>,
+        conversation: crate::ConversationId,
+        sequence: crate::SequenceNumber,
+    ) {
+        let mark = ledger.lock().done(conversation, sequence);
+        self.client.mark_delivered(conversation, mark);
+    }
+}
+
+fn is_pair(conversation: &crate::ConversationId) -> bool {
+    match conversation.kind() {
+        ConversationKind::Pair(..) => true,
+        ConversationKind::Group(_) => false,
+    }
+}
