@@ -156,11 +156,11 @@ impl Engine {
         self.session = Some(session);
         self.news(Event::Connected);
         self.memberships(&welcome.memberships);
-        if welcome.memberships.len() < session::MEMBERSHIPS_PAGE {
-            self.inbox.memberships_end();
-        } else {
-            // The welcome holds one page; the list is read from its beginning, in its own order.
+        if welcome.more_memberships {
+            // The list is read from its beginning, in its own order.
             self.read_memberships(None, now);
+        } else {
+            self.inbox.memberships_end();
         }
         self.drain_inbox();
         account

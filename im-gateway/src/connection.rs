@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use protocol::limits::{FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX};
+use protocol::limits::{CAPABILITY_CARD_BYTES_MAX, FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX};
 use protocol::wire::Membership;
 use protocol::wire::internal::Authenticate;
 use protocol::{AccountId, Frame, FrameCodec, FrameError, Refusal};
@@ -25,7 +25,6 @@ use tokio_util::codec::FramedRead;
 use crate::events;
 use crate::gateway::Gateway;
 use crate::handle::SessionHandle;
-use crate::registry::membership_notice;
 use crate::session::{Introduction, Next, Now, Passed, Session, go_away};
 
 /// What a connection reads at once, in bytes: small, for there are many and most are idle.
@@ -41,8 +40,9 @@ const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
 /// system does not cut the word off.
 const LINGER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// The memberships in one Welcome, encoded, in bytes. The others follow as notices.
-const WELCOME_MEMBERSHIPS_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
+/// The memberships in one Welcome, encoded, in bytes: a frame, and room for the account and what is
+/// around them. The client asks for the others.
+const WELCOME_MEMBERSHIPS_BYTES_MAX: usize = FRAME_BYTES_MAX - CAPABILITY_CARD_BYTES_MAX - 4 * 1024;
 
 type Reader = FramedRead<ReadHalf<TlsStream<TcpStream>>, FrameCodec>;
 type Writer = WriteHalf<TlsStream<TcpStream>>;
@@ -132,19 +132,16 @@ async fn open(
             }
             Err(_) => return Err(give_up(session)),
         };
-    let later = memberships.split_off(fitting(&memberships));
+    let fitting = fitting(&memberships);
+    let more = memberships.len() > fitting;
+    memberships.truncate(fitting);
     let (codec, handle) = (frames.decoder_mut(), &present.handle);
     codec.set_frame_bytes_max(FRAME_BYTES_MAX);
     codec.set_zstd(introduction.zstd);
     events::session_began(handle.session, &account, &introduction);
+    let memberships = (memberships, more);
     let welcome = session.welcome(handle.session, &introduction, account, memberships, now());
     handle.welcome(&welcome);
-    for membership in later {
-        if let Ok(conversation) = protocol::ConversationId::from_slice(&membership.conversation_id)
-        {
-            handle.notice(conversation, membership_notice(membership, true));
-        }
-    }
     Ok(present)
 }
 
@@ -178,7 +175,7 @@ async fn serve(
     drain: &Drain,
 ) {
     let handle = &present.handle;
-    let writing = write(handle, writer);
+    let writing = write(handle, writer, session.write_patience());
     tokio::pin!(writing);
     let ended = tokio::select! {
         ended = read(session, &mut frames, present, drain) => ended,
@@ -211,6 +208,8 @@ async fn read(
     let Present { gateway, handle } = present;
     let mut answers = FuturesUnordered::<Answer>::new();
     let mut leaves_at = None;
+    let draining = drain.draining();
+    tokio::pin!(draining);
     loop {
         let gives_up_at = session.gives_up_at();
         let wakes_at = leaves_at.map_or(gives_up_at, |at| gives_up_at.min(at));
@@ -232,12 +231,17 @@ async fn read(
                 let word = go_away(reason, LAST_WORD_TIMEOUT, false);
                 return Ended::LastWord(word, "evicted");
             }
-            () = drain.draining(), if leaves_at.is_none() => {
+            () = &mut draining, if leaves_at.is_none() => {
                 let grace = gateway.leave_grace;
                 leaves_at = Some(Instant::now() + grace);
                 Next::Answer(leaving(grace))
             }
             () = tokio::time::sleep_until(wakes_at) => {
+                if wakes_at == gives_up_at && handle.is_congested() {
+                    // It is we who do not read; the writer knows whether the client does.
+                    session.excuse(Instant::now());
+                    continue;
+                }
                 if wakes_at == gives_up_at {
                     return Ended::LastWord(session.give_up(), "silent");
                 }
@@ -263,16 +267,26 @@ async fn read(
 }
 
 /// Writes what waits until the session is closed, then everything that is left, and shuts down.
-async fn write(handle: &SessionHandle, mut writer: Writer) -> std::io::Result<()> {
+/// Gives up when nothing can be written for as long as `patience`: a client may say that it is there
+/// and never read.
+async fn write(
+    handle: &SessionHandle,
+    mut writer: Writer,
+    patience: Duration,
+) -> std::io::Result<()> {
     let mut buffer = BytesMut::new();
     loop {
         // Looked at first: what is put in before the session is closed is still written.
         let is_closed = handle.is_closed();
         while handle.take_into(&mut buffer, WRITE_BYTES_MAX) {
-            writer.write_all(&buffer).await?;
-            buffer.clear();
+            while !buffer.is_empty() {
+                let written = tokio::time::timeout(patience, writer.write_buf(&mut buffer));
+                if written.await?? == 0 {
+                    return Err(std::io::ErrorKind::WriteZero.into());
+                }
+            }
         }
-        writer.flush().await?;
+        tokio::time::timeout(patience, writer.flush()).await??;
         if is_closed {
             return writer.shutdown().await;
         }

@@ -4,6 +4,8 @@
 //! Order matters here: who is where is changed, and the router told, by one caller at a time, so
 //! that the router hears of it in the order in which it happened.
 
+mod routes;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,34 +13,24 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use parking_lot::Mutex;
-use protocol::kind::method;
-use protocol::wire::internal::{Register, Registered, Unregister};
 use protocol::wire::{Mark, Membership};
-use protocol::{
-    AccountId, ConversationId, ErrorCode, GatewayId, Refusal, SequenceNumber, SessionId,
-};
+use protocol::{AccountId, ConversationId, GatewayId, Refusal, SequenceNumber, SessionId};
 use service_kit::drain::Drain;
-use service_kit::rpc::{self, Link};
+use service_kit::rpc::Link;
 use tokio::sync::Notify;
 
 use crate::config::{LimitsConfig, SessionConfig};
 use crate::events;
 use crate::handle::SessionHandle;
 use crate::marks::Marks;
-use crate::registry::{Overtaken, Registry, Routes};
+use crate::registry::{Overtaken, Question, Registry, Routes};
 use crate::upstream::Upstream;
 
 /// Accounts whose memberships are read at once after a resync.
 const REFRESHES_MAX: usize = 64;
 
 /// How often an account's memberships are read before its session is sent away to try again.
-const READS_MAX: u32 = 4;
-
-/// How long a registration may take.
-const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Ids in one registration: some 1 MiB.
-const REGISTER_IDS_MAX: usize = 50_000;
+const READS_MAX: u32 = 8;
 
 /// How long marks are gathered before they are passed on.
 const MARKS_INTERVAL: Duration = Duration::from_millis(100);
@@ -68,6 +60,8 @@ pub struct Gateway {
     marks: Mutex<Marks>,
     marked: Notify,
     resync: Notify,
+    /// A registration did not get through.
+    unregistered: Notify,
     last_session: AtomicU64,
 }
 
@@ -93,6 +87,7 @@ impl Gateway {
             marks: Mutex::default(),
             marked: Notify::new(),
             resync: Notify::new(),
+            unregistered: Notify::new(),
             // Another random start in another process: ids do not meet.
             last_session: AtomicU64::new(id.0 & !u64::from(u32::MAX)),
             id,
@@ -110,7 +105,7 @@ impl Gateway {
         self: &Arc<Self>,
         handle: &Arc<SessionHandle>,
     ) -> Result<Vec<Membership>, Refusal> {
-        let registered = {
+        let registering = {
             let _changing = self.changing.lock();
             let most = self.limits.sessions_per_account_max;
             let (new, evicted) = self.registry.arrive(handle, most);
@@ -119,7 +114,7 @@ impl Gateway {
             }
             self.register(&new, false)
         };
-        self.registered(registered).await?;
+        registering.ended().await?;
         self.refresh(handle.account, Some(handle.session)).await
     }
 
@@ -137,9 +132,9 @@ impl Gateway {
         but: Option<SessionId>,
     ) -> Result<Vec<Membership>, Refusal> {
         for _ in 0..READS_MAX {
-            let asked_at = self.registry.tick();
+            let asked_at = self.registry.next_tick();
             let memberships = self.upstream.memberships(account).await?;
-            let registered = {
+            let registering = {
                 let _changing = self.changing.lock();
                 match self.registry.settle(account, &memberships, asked_at, but) {
                     Ok((new, gone)) => {
@@ -149,7 +144,7 @@ impl Gateway {
                     Err(Overtaken) => continue,
                 }
             };
-            self.registered(registered).await?;
+            registering.ended().await?;
             self.ask_about(&memberships);
             return Ok(memberships);
         }
@@ -158,24 +153,13 @@ impl Gateway {
         ))
     }
 
-    /// Applies a change of who is where that the router told of.
+    /// Applies a change of who is where that the router told of. Whether the router took it is not
+    /// awaited: the caller reads the very link that the answer comes on.
     pub fn change(self: &Arc<Self>, change: impl FnOnce(&Registry) -> (Routes, Routes)) {
-        let registered = {
-            let _changing = self.changing.lock();
-            let (new, gone) = change(&self.registry);
-            self.unregister(&gone);
-            if new == Routes::default() {
-                return;
-            }
-            self.register(&new, false)
-        };
-        // Not awaited: the caller reads the very link that the answer comes on.
-        let gateway = Arc::clone(self);
-        self.drain.spawn(async move {
-            if let Err(refusal) = gateway.registered(registered).await {
-                events::not_registered(&refusal);
-            }
-        });
+        let _changing = self.changing.lock();
+        let (new, gone) = change(&self.registry);
+        self.unregister(&gone);
+        self.register(&new, false);
     }
 
     /// A conversation has entries up to here that are not pushed.
@@ -184,7 +168,7 @@ impl Gateway {
         self.tidy(conversation);
     }
 
-    /// Forgets a group when the last who left it has been told.
+    /// Forgets a group when the last who left it has been told, or when it is not ours at all.
     pub fn tidy(&self, conversation: ConversationId) {
         if self.registry.is_deserted(conversation) {
             let _changing = self.changing.lock();
@@ -192,80 +176,83 @@ impl Gateway {
         }
     }
 
-    /// The router is new or back: it is told everything that is here, and then everything that may
-    /// have been missed is read again.
-    pub fn router_up(self: &Arc<Self>) {
-        let registered = {
-            let _changing = self.changing.lock();
-            self.register(&self.registry.everything(), true)
-        };
-        let gateway = Arc::clone(self);
-        self.drain.spawn(async move {
-            match gateway.registered(registered).await {
-                Ok(()) => gateway.resync(),
-                // The link went down again; when it is up this is repeated.
-                Err(refusal) => events::not_registered(&refusal),
-            }
-        });
-    }
-
-    /// Changes of members may have been missed.
+    /// Changes of members may have been missed. From now on no view counts as known, and then the
+    /// memberships are read again.
     pub fn resync(&self) {
+        self.registry.doubt();
         self.resync.notify_one();
     }
 
-    /// Runs until the drain: reads the memberships of all accounts again whenever it has to be.
+    /// Runs until the drain: makes good what was missed on the way from and to the router.
     pub async fn keep_in_sync(self: Arc<Self>) {
-        let work = async {
-            loop {
-                self.resync.notified().await;
-                let mut accounts = self.registry.doubt();
+        tokio::select! {
+            () = self.read_again() => {}
+            () = self.register_again() => {}
+            () = self.drain.draining() => {}
+        }
+    }
+
+    /// Reads the memberships of all accounts whenever changes may have been missed.
+    async fn read_again(self: &Arc<Self>) {
+        loop {
+            self.resync.notified().await;
+            let mut accounts = self.registry.accounts();
+            while !accounts.is_empty() {
                 events::resync(accounts.len());
-                while !accounts.is_empty() {
-                    accounts = self.refresh_all(accounts).await;
-                    if !accounts.is_empty() {
-                        self.upstream.up().await;
-                        tokio::time::sleep(RETRY_INTERVAL).await;
-                    }
+                accounts = self.refresh_all(accounts).await;
+                if accounts.is_empty() {
+                    break;
+                }
+                let rested = async {
+                    self.upstream.up().await;
+                    tokio::time::sleep(RETRY_INTERVAL).await;
+                };
+                tokio::select! {
+                    () = rested => {}
+                    // However long some of them fail, the others are not held up.
+                    () = self.resync.notified() => accounts = self.registry.accounts(),
                 }
             }
-        };
-        tokio::select! {
-            () = work => {}
-            () = self.drain.draining() => {}
         }
     }
 
     /// Asks who is a member, until the view of this group is known or logic does not answer: then
     /// the next entry asks again.
     pub fn ask(self: &Arc<Self>, conversation: ConversationId) {
-        let Some(mut question) = self.registry.question(conversation) else {
+        let Some(question) = self.registry.question(conversation) else {
             return;
         };
         let gateway = Arc::clone(self);
         self.drain.spawn(async move {
-            loop {
-                match gateway.upstream.check(&question).await {
-                    Ok(checked) => {
-                        let members = checked.members.into_iter().map(AccountId).collect();
-                        let as_of = SequenceNumber(checked.membership_sequence);
-                        gateway.change(|registry| {
-                            let gone = registry.answered(&question, members, as_of);
-                            (Routes::default(), gone)
-                        });
-                    }
-                    Err(refusal) => {
-                        events::not_checked(conversation, &refusal);
-                        gateway.registry.not_answered(&question);
-                        return;
-                    }
-                }
-                match gateway.registry.question(conversation) {
-                    Some(next) => question = next,
-                    None => return,
-                }
+            tokio::select! {
+                () = gateway.ask_until_known(question) => {}
+                () = gateway.drain.draining() => {}
             }
         });
+    }
+
+    async fn ask_until_known(self: &Arc<Self>, mut question: Question) {
+        loop {
+            match self.upstream.check(&question).await {
+                Ok(checked) => {
+                    let members = checked.members.into_iter().map(AccountId).collect();
+                    let as_of = SequenceNumber(checked.membership_sequence);
+                    self.change(|registry| {
+                        let gone = registry.answered(&question, members, as_of);
+                        (Routes::default(), gone)
+                    });
+                }
+                Err(refusal) => {
+                    events::not_checked(question.conversation, &refusal);
+                    self.registry.not_answered(&question);
+                    return;
+                }
+            }
+            match self.registry.question(question.conversation) {
+                Some(next) => question = next,
+                None => return,
+            }
+        }
     }
 
     /// An account has these marks.
@@ -277,27 +264,30 @@ impl Gateway {
             .count();
         drop(waiting);
         events::marks_dropped(dropped);
-        self.marked.notify_one();
+        if self.drain.is_draining() {
+            // The link outlives the sessions, but not for long.
+            self.flush_marks();
+        } else {
+            self.marked.notify_one();
+        }
     }
 
-    /// Runs until every session has ended: passes marks on, newest only.
+    /// Runs until the drain: passes marks on, newest only. From then on they go as they come.
     pub async fn pass_marks(self: Arc<Self>) {
-        loop {
-            tokio::select! {
-                () = self.marked.notified() => {}
-                () = self.drain.drained() => {
-                    self.flush_marks();
-                    return;
+        let work = async {
+            loop {
+                self.marked.notified().await;
+                tokio::time::sleep(MARKS_INTERVAL).await;
+                if !self.flush_marks() {
+                    self.marked.notify_one();
                 }
             }
-            tokio::select! {
-                () = tokio::time::sleep(MARKS_INTERVAL) => {}
-                () = self.drain.drained() => {}
-            }
-            if !self.flush_marks() {
-                self.marked.notify_one();
-            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = self.drain.draining() => {}
         }
+        self.flush_marks();
     }
 
     /// Returns `false` when some had to stay.
@@ -352,69 +342,4 @@ impl Gateway {
             }
         }
     }
-
-    /// Queues the registrations before it returns. `replace`: this is all that is here.
-    fn register(&self, new: &Routes, replace: bool) -> Vec<RegisterCall> {
-        let (mut groups, mut accounts) = (&new.groups[..], &new.accounts[..]);
-        let mut calls = Vec::new();
-        while !groups.is_empty() || !accounts.is_empty() || (replace && calls.is_empty()) {
-            let (these_groups, later) = groups.split_at(groups.len().min(REGISTER_IDS_MAX));
-            groups = later;
-            let (these_accounts, later) = accounts.split_at(accounts.len().min(REGISTER_IDS_MAX));
-            accounts = later;
-            let body = rpc::encode(&Register {
-                gateway_id: self.id.0,
-                replace: replace && calls.is_empty(),
-                groups: these_groups.iter().map(|group| group.to_bytes()).collect(),
-                accounts: these_accounts.iter().map(|account| account.0).collect(),
-            });
-            let call = self.router.call(method::REGISTER, body, REGISTER_TIMEOUT);
-            calls.push(Box::pin(call) as RegisterCall);
-        }
-        calls
-    }
-
-    /// Waits until the router knows, and tells the heads that it knows in turn.
-    async fn registered(&self, calls: Vec<RegisterCall>) -> Result<(), Refusal> {
-        for call in calls {
-            match call.await {
-                Ok(body) => {
-                    let registered: Registered = rpc::decode(body)?;
-                    for head in registered.heads {
-                        let conversation = ConversationId::from_slice(&head.conversation_id)?;
-                        self.head(conversation, SequenceNumber(head.head));
-                    }
-                }
-                // When the router is back it is told everything that is here.
-                Err(refusal) if is_away(&refusal) && !self.router.is_up() => return Ok(()),
-                Err(refusal) => return Err(Refusal::unavailable(refusal.message)),
-            }
-        }
-        Ok(())
-    }
-
-    fn unregister(&self, gone: &Routes) {
-        if *gone == Routes::default() {
-            return;
-        }
-        let unregister = Unregister {
-            groups: gone.groups.iter().map(|group| group.to_bytes()).collect(),
-            accounts: gone.accounts.iter().map(|account| account.0).collect(),
-        };
-        let body = rpc::encode(&unregister);
-        if let Err(refusal) = self.router.try_notify(method::UNREGISTER, body) {
-            // What the router then still sends finds nobody here.
-            events::not_unregistered(&refusal);
-        }
-    }
-}
-
-type RegisterCall =
-    std::pin::Pin<Box<dyn Future<Output = Result<bytes::Bytes, Refusal>> + Send + 'static>>;
-
-fn is_away(refusal: &Refusal) -> bool {
-    matches!(
-        refusal.code,
-        ErrorCode::Unavailable | ErrorCode::OutcomeUnknown
-    )
 }

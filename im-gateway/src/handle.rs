@@ -51,10 +51,7 @@ impl SessionHandle {
 
     /// The session is welcomed: from now on everything may go out.
     pub fn welcome(&self, welcome: &Frame) {
-        let mut outbox = self.outbox.lock();
-        outbox.answer(welcome);
-        outbox.open();
-        drop(outbox);
+        self.outbox.lock().welcome(welcome);
         self.filled.notify_one();
     }
 
@@ -83,6 +80,12 @@ impl SessionHandle {
     /// The account joined or left.
     pub fn notice(&self, conversation: ConversationId, notice: SharedFrame) {
         self.outbox.lock().notice(conversation, notice);
+        self.filled.notify_one();
+    }
+
+    /// The account is in this conversation, of which the Welcome had no room to speak.
+    pub fn membership(&self, conversation: ConversationId, notice: SharedFrame) {
+        self.outbox.lock().membership(conversation, notice);
         self.filled.notify_one();
     }
 
@@ -118,9 +121,14 @@ impl SessionHandle {
 
     /// Ends when there is room for answers. Cancel-safe.
     pub async fn room(&self) {
-        while self.outbox.lock().is_congested() {
+        while self.is_congested() {
             self.emptied.notified().await;
         }
+    }
+
+    /// Whether answers wait for room.
+    pub fn is_congested(&self) -> bool {
+        self.outbox.lock().is_congested()
     }
 
     /// Another session took this one's place.

@@ -13,7 +13,6 @@ use service_kit::admin::Readiness;
 use service_kit::drain::{self, Drain};
 use service_kit::rpc::{self, LinkConfig};
 use service_kit::{admin, config, exit, listen, telemetry, tls};
-use tokio_rustls::TlsAcceptor;
 
 fn main() -> ExitCode {
     exit::run("im-gateway", || {
@@ -31,37 +30,27 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let tls = tls::internal_client(&config.internal_tls)?;
     let clients = listen::bind("listen.address", config.listen.address).await?;
     let admin = listen::bind("admin.listen", config.admin.listen).await?;
-
     let link = |name, address| {
         let tls = Arc::clone(&tls);
         rpc::connect(LinkConfig { name, address, tls }, drain.clone())
     };
     let (logic, logic_events) = link("im-logic", config.links.logic);
     let (router, router_events) = link("im-router", config.links.router);
-    let (logic_gate, router_gate) = (readiness.gate("im-logic"), readiness.gate("im-router"));
-    let upstream = Upstream::new(logic);
     let grace = Duration::from_millis(config.drain.grace_ms);
     let rules = (config.session, config.limits, grace);
-    let gateway = Gateway::new(
-        GatewayId(rand::random()),
-        rules,
-        upstream,
-        router,
-        drain.clone(),
-    );
+    let (id, upstream) = (GatewayId(rand::random()), Upstream::new(logic));
+    let gateway = Gateway::new(id, rules, upstream, router, drain.clone());
 
     let address = clients.local_addr()?;
+    let gate = |name| readiness.gate(name);
+    drain.spawn(upstream::watch(logic_events, gate("im-logic")));
+    let routed = router_link::run(Arc::clone(&gateway), router_events, gate("im-router"));
+    drain.spawn(routed);
     drain.spawn(admin::serve(admin, telemetry, readiness, drain.clone()));
-    drain.spawn(upstream::watch(logic_events, logic_gate));
-    drain.spawn(router_link::run(
-        Arc::clone(&gateway),
-        router_events,
-        router_gate,
-    ));
     drain.spawn(Arc::clone(&gateway).keep_in_sync());
-    drain.spawn_last(Arc::clone(&gateway).pass_marks());
-    let tls = TlsAcceptor::from(public_tls);
-    drain.spawn(listener::serve(clients, tls, gateway, drain.clone()));
+    drain.spawn(Arc::clone(&gateway).pass_marks());
+    let serving = listener::serve(clients, public_tls.into(), gateway, drain.clone());
+    drain.spawn(serving);
 
     tracing::info!(%address, "serving");
     drain::signal().await;

@@ -5,10 +5,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use bytes::Bytes;
+use protocol::error::decode_body;
 use protocol::limits::MARKS_PER_FRAME_MAX;
-use protocol::wire::Mark;
 use protocol::wire::internal::{AccountMark, AccountMarks};
-use protocol::{AccountId, ConversationId};
+use protocol::wire::{self, Mark};
+use protocol::{AccountId, ConversationId, ErrorCode, Refusal};
 
 /// Marks that wait, one for each account and conversation: some 8 MiB. When full: new ones are
 /// dropped and counted; marks are cumulative, so that the next one makes up for it.
@@ -77,6 +79,20 @@ impl Marks {
             .filter(|(account, mark)| !self.raise(*account, mark))
             .count()
     }
+}
+
+/// The marks of a client's frame. They have no answer: those that make no sense break the frame.
+pub fn parse(body: Bytes) -> Result<Vec<Mark>, Refusal> {
+    let bad_frame = |message| Refusal::new(ErrorCode::BadFrame, message);
+    let marks = decode_body::<wire::Marks>(body)?.marks;
+    if marks.len() > MARKS_PER_FRAME_MAX {
+        return Err(bad_frame(format!("marks: more than {MARKS_PER_FRAME_MAX}")));
+    }
+    for mark in &marks {
+        ConversationId::from_slice(&mark.conversation_id)
+            .map_err(|error| bad_frame(format!("marks: {error}")))?;
+    }
+    Ok(marks)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! Pure. Not here: the socket.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::kind::client;
@@ -23,6 +24,9 @@ pub const PUSH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Ephemeral messages that wait for one session, one for each sender, conversation and key. When
 /// full: the oldest is dropped and counted.
 pub const EPHEMERAL_MAX: usize = 256;
+
+/// The same, in bytes.
+pub const EPHEMERAL_BYTES_MAX: usize = 1024 * 1024;
 
 /// Answers that wait for one session, in bytes, before nothing more is read from its socket.
 pub const ANSWER_BYTES_HIGH: usize = 1024 * 1024;
@@ -53,7 +57,7 @@ pub struct EphemeralKey {
     /// Who sent it.
     pub sender: AccountId,
     /// What it is about.
-    pub key: String,
+    pub key: Arc<str>,
 }
 
 /// What became of something that was put in.
@@ -81,14 +85,17 @@ pub struct Outbox {
     push_bytes: usize,
     ephemeral_order: VecDeque<EphemeralKey>,
     ephemeral: HashMap<EphemeralKey, SharedFrame>,
+    ephemeral_bytes: usize,
 }
 
 /// What waits of one conversation. Its entries never overtake each other, so it stands in one lane:
-/// that of the most urgent.
+/// that of the most urgent that waits.
 #[derive(Debug)]
 struct Waiting {
     lane: usize,
     items: VecDeque<Item>,
+    /// How many of the items are pushes, by their lanes.
+    pushes: [usize; LANES],
     /// Told after the items: entries up to here were not pushed.
     head: Option<SequenceNumber>,
 }
@@ -96,7 +103,7 @@ struct Waiting {
 #[derive(Debug)]
 enum Item {
     Push(Push),
-    /// The account joined or left: never dropped.
+    /// The account joined or left: the newest is never dropped.
     Notice(SharedFrame),
 }
 
@@ -107,8 +114,12 @@ impl Outbox {
         Self::default()
     }
 
-    /// The session is welcomed: everything may go out.
-    pub const fn open(&mut self) {
+    /// The session is welcomed: from now on everything may go out.
+    pub fn welcome(&mut self, welcome: &Frame) {
+        // The client learns from it whether there is compression.
+        let welcome = SharedFrame::uncompressed(welcome.to_bytes());
+        self.answer_bytes += welcome.len();
+        self.answers.push_back(welcome);
         self.is_open = true;
     }
 
@@ -140,6 +151,9 @@ impl Outbox {
         }
         let bytes = push.frame.len();
         waiting.items.push_back(Item::Push(push));
+        if let Some(pushes) = waiting.pushes.get_mut(lane) {
+            *pushes += 1;
+        }
         self.pushes += 1;
         self.push_bytes += bytes;
         Put::Queued
@@ -153,24 +167,46 @@ impl Outbox {
 
     /// The account joined or left this conversation.
     pub fn notice(&mut self, conversation: ConversationId, notice: SharedFrame) {
-        self.waiting(conversation, lane(Priority::Chat))
-            .items
-            .push_back(Item::Notice(notice));
+        let items = &mut self.waiting(conversation, lane(Priority::Chat)).items;
+        // What it was in between is no news any more, and would grow without bound.
+        while let Some(Item::Notice(_)) = items.back() {
+            items.pop_back();
+        }
+        items.push_back(Item::Notice(notice));
+    }
+
+    /// The account is in this conversation, of which the Welcome had no room to speak: older than
+    /// whatever waits of it already.
+    pub fn membership(&mut self, conversation: ConversationId, notice: SharedFrame) {
+        let items = &mut self.waiting(conversation, lane(Priority::Chat)).items;
+        if !items.iter().any(|item| matches!(item, Item::Notice(_))) {
+            items.push_front(Item::Notice(notice));
+        }
     }
 
     /// An ephemeral message: only the newest of its key is kept.
     pub fn ephemeral(&mut self, key: EphemeralKey, frame: SharedFrame) -> Put {
-        if self.ephemeral.insert(key.clone(), frame).is_some() {
-            return Put::Replaced(1);
+        self.ephemeral_bytes += frame.len();
+        let mut replaced = 0;
+        if let Some(old) = self.ephemeral.insert(key.clone(), frame) {
+            self.ephemeral_bytes -= old.len();
+            replaced += 1;
+        } else {
+            self.ephemeral_order.push_back(key);
         }
-        self.ephemeral_order.push_back(key);
-        if self.ephemeral_order.len() <= EPHEMERAL_MAX {
-            return Put::Queued;
+        while self.ephemeral_order.len() > EPHEMERAL_MAX
+            || self.ephemeral_bytes > EPHEMERAL_BYTES_MAX
+        {
+            if self.pop_ephemeral().is_none() {
+                break;
+            }
+            replaced += 1;
         }
-        if let Some(oldest) = self.ephemeral_order.pop_front() {
-            self.ephemeral.remove(&oldest);
+        if replaced == 0 {
+            Put::Queued
+        } else {
+            Put::Replaced(replaced)
         }
-        Put::Replaced(1)
     }
 
     /// The next frame to write, as it travels. `now_ms` is the clock since the epoch.
@@ -185,9 +221,15 @@ impl Outbox {
         if let Some(frame) = self.pop_conversation(now_ms) {
             return Some(frame.bytes(zstd).clone());
         }
+        let frame = self.pop_ephemeral()?;
+        Some(frame.bytes(zstd).clone())
+    }
+
+    fn pop_ephemeral(&mut self) -> Option<SharedFrame> {
         let key = self.ephemeral_order.pop_front()?;
         let frame = self.ephemeral.remove(&key)?;
-        Some(frame.bytes(zstd).clone())
+        self.ephemeral_bytes -= frame.len();
+        Some(frame)
     }
 
     /// Drops everything but the answers, for a session that ends. Returns how many frames.
@@ -210,6 +252,7 @@ impl Outbox {
             Waiting {
                 lane,
                 items: VecDeque::new(),
+                pushes: [0; LANES],
                 head: None,
             }
         });
@@ -227,19 +270,20 @@ impl Outbox {
         let Some(waiting) = self.conversations.get_mut(&conversation) else {
             return 0;
         };
-        let before = waiting.items.len();
-        let mut bytes = 0;
-        waiting.items.retain(|item| match item {
-            Item::Notice(_) => true,
-            Item::Push(push) => {
-                bytes += push.frame.len();
-                false
+        let (mut notice, mut dropped) = (None, 0);
+        for item in waiting.items.drain(..) {
+            match item {
+                Item::Notice(_) => notice = Some(item),
+                Item::Push(push) => {
+                    dropped += 1;
+                    self.push_bytes -= push.frame.len();
+                }
             }
-        });
-        let dropped = before - waiting.items.len();
+        }
+        waiting.items.extend(notice);
+        waiting.pushes = [0; LANES];
         waiting.head = Some(head);
         self.pushes -= dropped;
-        self.push_bytes -= bytes;
         dropped
     }
 
@@ -258,7 +302,8 @@ impl Outbox {
                 if waiting.items.is_empty() && waiting.head.is_none() {
                     self.conversations.remove(&conversation);
                 } else {
-                    place(&mut self.lanes, lane, conversation);
+                    waiting.lane = waiting.urgency();
+                    place(&mut self.lanes, waiting.lane, conversation);
                 }
                 return Some(frame);
             }
@@ -280,6 +325,9 @@ impl Waiting {
             Some(Item::Push(push)) => {
                 *pushes -= 1;
                 *push_bytes -= push.frame.len();
+                if let Some(of_lane) = self.pushes.get_mut(lane(push.priority)) {
+                    *of_lane -= 1;
+                }
                 if push.deliver_before_ms != 0 && push.deliver_before_ms <= now_ms {
                     // Pulled, the entry is a placeholder.
                     return Some(head_frame(conversation, push.last));
@@ -288,6 +336,19 @@ impl Waiting {
             }
             None => self.head.take().map(|head| head_frame(conversation, head)),
         }
+    }
+
+    /// The lane of the most urgent that waits; a head and a notice count as chat.
+    fn urgency(&self) -> usize {
+        let of_pushes = self.pushes.iter().position(|pushes| *pushes > 0);
+        let has_others =
+            self.head.is_some() || self.items.len() > self.pushes.iter().sum::<usize>();
+        let of_others = has_others.then_some(lane(Priority::Chat));
+        of_pushes
+            .into_iter()
+            .chain(of_others)
+            .min()
+            .unwrap_or(LANES - 1)
     }
 }
 

@@ -35,8 +35,8 @@ pub struct Registry {
 struct Local {
     sessions: Vec<Arc<SessionHandle>>,
     groups: BTreeSet<ConversationId>,
-    /// When a membership entry last moved it.
-    moved_at: Tick,
+    /// As of when `groups` is: a membership entry moved it then, or an answer was asked for then.
+    known_at: Tick,
 }
 
 /// What the router has to be told.
@@ -58,17 +58,14 @@ pub struct Question {
     asked_at: Tick,
 }
 
-/// The account was moved while its memberships were read: they are read again.
+/// The account was moved, or later answers were believed, while its memberships were read: they are
+/// read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overtaken;
 
 impl Registry {
-    /// The present moment: an answer that was asked for now knows of every change up to it.
-    pub fn tick(&self) -> Tick {
-        Tick(self.ticks.load(Ordering::SeqCst))
-    }
-
-    fn next_tick(&self) -> Tick {
+    /// A moment of its own: an answer that is asked for from now on knows of every change before it.
+    pub fn next_tick(&self) -> Tick {
         Tick(self.ticks.fetch_add(1, Ordering::SeqCst) + 1)
     }
 
@@ -123,9 +120,10 @@ impl Registry {
             let Some(mut local) = self.accounts.get_mut(&account) else {
                 return Ok((new, gone)); // Its last session has left meanwhile.
             };
-            if local.moved_at > asked_at {
+            if local.known_at > asked_at {
                 return Err(Overtaken);
             }
+            local.known_at = asked_at;
             let now = groups.iter().map(|(group, _)| *group).collect();
             std::mem::replace(&mut local.groups, now)
         };
@@ -133,8 +131,12 @@ impl Registry {
         for (group, membership) in groups {
             left.remove(&group);
             let joined = SequenceNumber(membership.joined_sequence);
-            self.view_of(group, &mut new)
-                .admit(account, joined, asked_at);
+            let mut view = self.view_of(group, &mut new);
+            let missed = view.admit(account, joined, asked_at);
+            if missed.0 > membership.head {
+                self.head_of(account, group, missed);
+            }
+            drop(view);
             if !before.contains(&group) {
                 self.tell_membership(account, group, membership.clone(), true, but);
             }
@@ -164,16 +166,23 @@ impl Registry {
         if moved.joined.is_empty() && !self.views.contains_key(&conversation) {
             return new;
         }
-        self.view_of(conversation, &mut new).moved(&moved, now);
-        for account in &moved.left {
-            if let Some(mut local) = self.accounts.get_mut(account) {
-                local.groups.remove(&conversation);
-                local.moved_at = now;
+        let mut view = self.view_of(conversation, &mut new);
+        view.moved(&moved, now);
+        // An answer that is ahead of the move may know that it is back.
+        let is_out = |account: &AccountId| (*account, !view.has(*account));
+        let left: Vec<_> = moved.left.iter().map(is_out).collect();
+        drop(view);
+        for (account, is_out) in left {
+            if let Some(mut local) = self.accounts.get_mut(&account) {
+                local.known_at = now;
+                if is_out {
+                    local.groups.remove(&conversation);
+                }
             }
         }
         for account in moved.joined {
             let is_news = self.accounts.get_mut(&account).is_some_and(|mut local| {
-                local.moved_at = now;
+                local.known_at = now;
                 local.groups.insert(conversation)
             });
             if is_news {
@@ -185,7 +194,7 @@ impl Registry {
 
     /// Whom to ask about a group's view, if it is unknown and nobody asks yet.
     pub fn question(&self, conversation: ConversationId) -> Option<Question> {
-        let asked_at = self.tick();
+        let asked_at = self.next_tick();
         let accounts = self.views.get_mut(&conversation)?.question()?;
         Some(Question {
             conversation,
@@ -226,12 +235,16 @@ impl Registry {
         }
     }
 
-    /// Changes of members may have been missed, anywhere. Returns every account that is here.
-    pub fn doubt(&self) -> Vec<AccountId> {
+    /// Changes of members may have been missed, anywhere.
+    pub fn doubt(&self) {
         let now = self.next_tick();
         for mut view in self.views.iter_mut() {
             view.doubt(now);
         }
+    }
+
+    /// Every account that is here.
+    pub fn accounts(&self) -> Vec<AccountId> {
         self.accounts.iter().map(|local| *local.key()).collect()
     }
 
@@ -239,7 +252,7 @@ impl Registry {
     pub fn everything(&self) -> Routes {
         Routes {
             groups: self.views.iter().map(|view| *view.key()).collect(),
-            accounts: self.accounts.iter().map(|local| *local.key()).collect(),
+            accounts: self.accounts(),
         }
     }
 
@@ -283,9 +296,8 @@ impl Registry {
         let Some(mut view) = self.views.get_mut(&conversation) else {
             return;
         };
+        self.each_session(&view.hear(head), tell);
         let left = view.take_leavers(head);
-        let to: Vec<_> = view.candidates().iter().chain(&left).copied().collect();
-        self.each_session(&to, tell);
         drop(view);
         self.tell_leavers(&left, conversation);
     }
@@ -295,18 +307,26 @@ impl Registry {
         self.each_session(&[account], |session| session.head(conversation, head));
     }
 
-    /// Forgets a group that nobody here has to do with any more. Returns what is gone.
+    /// Forgets a group that nobody here has to do with any more. Returns what the router can forget,
+    /// which may count us in without our having asked for it.
     pub fn tidy(&self, conversation: ConversationId) -> Routes {
+        self.remove_if_empty(conversation, &mut Routes::default());
         let mut gone = Routes::default();
-        self.remove_if_empty(conversation, &mut gone);
+        if self.is_deserted(conversation) {
+            gone.groups.push(conversation);
+        }
         gone
     }
 
-    /// Whether a group is only kept for those who have left, and can be forgotten.
+    /// Whether this is a group that nobody here has to do with, or only those who had left it.
     pub fn is_deserted(&self, conversation: ConversationId) -> bool {
-        self.views
-            .get(&conversation)
-            .is_some_and(|view| view.is_empty())
+        match conversation.kind() {
+            ConversationKind::Pair(..) => false,
+            ConversationKind::Group(_) => self
+                .views
+                .get(&conversation)
+                .is_none_or(|view| view.is_empty()),
+        }
     }
 
     /// An ephemeral message, to everybody who is known to be a member but its sender. Returns how

@@ -108,7 +108,7 @@ fn ephemeral(gateway: &Gateway, message: FanoutEphemeral) -> Result<(), Refusal>
     let key = EphemeralKey {
         conversation: ConversationId::from_slice(&message.conversation_id)?,
         sender: AccountId(message.sender),
-        key: message.key,
+        key: message.key.into(),
     };
     let frame = SharedFrame::new(message.frame);
     match gateway.registry.ephemeral(&key, &frame) {

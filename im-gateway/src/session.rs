@@ -7,6 +7,8 @@
 //! awaiting hello -> authenticating -> established -> closed
 //! ```
 
+mod bucket;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,19 +16,20 @@ use prost::Message;
 use protocol::error::decode_body;
 use protocol::kind::client;
 use protocol::limits::{
-    COMPRESS_ABOVE_BYTES, CONTENT_BYTES_MAX, FRAME_BYTES_MAX, MARKS_PER_FRAME_MAX, PROTOCOL_VERSION,
+    COMPRESS_ABOVE_BYTES, CONTENT_BYTES_MAX, FRAME_BYTES_MAX, PROTOCOL_VERSION,
 };
 use protocol::wire::{
-    Account, Error, Feature, GoAway, Hello, Limits, Mark, Marks, Membership, Ping, Pong, Priority,
-    Send, Welcome,
+    Account, Error, Feature, GoAway, Hello, Limits, Mark, Membership, Ping, Pong, Welcome,
 };
-use protocol::{ConversationId, ErrorCode, Frame, Refusal, SessionId};
+use protocol::{ErrorCode, Frame, Refusal, SessionId};
 use tokio::time::Instant;
 
+use self::bucket::{Bucket, is_emergency};
 use crate::config::SessionConfig;
+use crate::marks;
 
 /// A connection is given up after this many heartbeat intervals of silence, in halves.
-const SILENT_HALF_INTERVALS_MAX: u64 = 5;
+const SILENT_HALF_INTERVALS_MAX: u32 = 5;
 
 /// The state of one connection.
 #[derive(Debug)]
@@ -99,28 +102,15 @@ pub struct Passed {
     pub body: Bytes,
 }
 
-/// Lets so many requests through a second, and as many at once.
-#[derive(Debug)]
-struct Bucket {
-    per_second: f64,
-    tokens: f64,
-    filled_at: Instant,
-}
-
 impl Session {
     /// Of a connection that has just been made.
     #[must_use]
     pub fn new(rules: SessionConfig, now: Instant) -> Self {
-        let per_second = f64::from(rules.requests_per_second);
         Self {
             state: State::AwaitingHello,
             heard_at: now,
             in_flight: 0,
-            bucket: Bucket {
-                per_second,
-                tokens: per_second,
-                filled_at: now,
-            },
+            bucket: Bucket::new(rules.requests_per_second, now),
             rules,
         }
     }
@@ -128,15 +118,24 @@ impl Session {
     /// When the connection is given up unless something is heard before.
     #[must_use]
     pub fn gives_up_at(&self) -> Instant {
-        let patience_ms = match self.state {
+        let patience = match self.state {
             State::AwaitingHello | State::Authenticating { .. } => {
-                u64::from(self.rules.hello_timeout_ms)
+                Duration::from_millis(self.rules.hello_timeout_ms.into())
             }
-            State::Established | State::Closed => {
-                u64::from(self.rules.heartbeat_interval_ms) * SILENT_HALF_INTERVALS_MAX / 2
-            }
+            State::Established | State::Closed => silence_max(&self.rules),
         };
-        self.heard_at + Duration::from_millis(patience_ms)
+        self.heard_at + patience
+    }
+
+    /// Nothing was read from the client until now, so that its silence says nothing.
+    pub const fn excuse(&mut self, now: Instant) {
+        self.heard_at = now;
+    }
+
+    /// How long a client may take nothing of what is written to it.
+    #[must_use]
+    pub fn write_patience(&self) -> Duration {
+        silence_max(&self.rules)
     }
 
     /// What is said to a client that was silent for too long.
@@ -171,7 +170,7 @@ impl Session {
         session: SessionId,
         introduction: &Introduction,
         account: Account,
-        memberships: Vec<Membership>,
+        (memberships, more_memberships): (Vec<Membership>, bool),
         now: Now,
     ) -> Frame {
         let correlation = self.leave_authentication(State::Established);
@@ -186,6 +185,7 @@ impl Session {
             server_time_ms: now.unix_ms,
             limits: Some(self.limits()),
             memberships,
+            more_memberships,
         };
         answer(client::WELCOME, correlation, &welcome)
     }
@@ -262,15 +262,14 @@ impl Session {
             client::PING => self.ping(&frame, now),
             // Its arrival was all it had to say.
             client::PONG => Next::Nothing,
-            client::MARKS => match decode_body::<Marks>(frame.body) {
-                Ok(marks) => match check_marks(&marks.marks) {
-                    Ok(()) => Next::Marks(marks.marks),
-                    Err(refusal) => Next::Answer(error(frame.correlation, &refusal)),
-                },
+            client::MARKS => match marks::parse(frame.body) {
+                Ok(marks) => Next::Marks(marks),
                 Err(refusal) => self.close(frame.correlation, &refusal),
             },
             client::HELLO => self.close(frame.correlation, &wrong_state("a second Hello")),
             kind if client::PASSED_TO_LOGIC.contains(&kind) => self.request(frame, now.at),
+            // No answer has its correlation: that would be the last word.
+            _ if frame.correlation == 0 => Next::Nothing,
             kind => {
                 let message = format!("kind {kind} is not known here");
                 let refusal = Refusal::new(ErrorCode::UnknownKind, message);
@@ -295,7 +294,10 @@ impl Session {
     fn request(&mut self, frame: Frame, now: Instant) -> Next {
         let refused = |refusal: &Refusal| Next::Answer(error(frame.correlation, refusal));
         if frame.correlation == 0 {
-            return refused(&Refusal::bad_request("a request has a correlation, not 0"));
+            return self.close(
+                0,
+                &Refusal::new(ErrorCode::BadFrame, "a request has a correlation, not 0"),
+            );
         }
         if self.in_flight >= self.rules.requests_in_flight_max {
             let most = self.rules.requests_in_flight_max;
@@ -305,7 +307,8 @@ impl Session {
         if let Err(wait) = self.bucket.take(now)
             && !is_emergency(&frame)
         {
-            let message = format!("more than {} requests a second", self.bucket.per_second);
+            let most = self.rules.requests_per_second;
+            let message = format!("more than {most} requests a second");
             let refusal = Refusal::new(ErrorCode::RateLimited, message);
             return refused(&refusal.retry_after_ms(millis(wait)));
         }
@@ -347,23 +350,6 @@ impl Session {
     }
 }
 
-impl Bucket {
-    /// Takes one, or says how long to wait for it.
-    fn take(&mut self, now: Instant) -> Result<(), Duration> {
-        let passed = now.saturating_duration_since(self.filled_at).as_secs_f64();
-        self.filled_at = now;
-        self.tokens = passed
-            .mul_add(self.per_second, self.tokens)
-            .min(self.per_second);
-        if self.tokens >= 1.0 {
-            self.tokens -= 1.0;
-            return Ok(());
-        }
-        let missing = (1.0 - self.tokens) / self.per_second;
-        Err(Duration::from_secs_f64(missing))
-    }
-}
-
 /// The last word of a server that is going down, or whose session was replaced.
 #[must_use]
 pub fn go_away(reason: &str, grace: Duration, reconnect: bool) -> Frame {
@@ -375,22 +361,9 @@ pub fn go_away(reason: &str, grace: Duration, reconnect: bool) -> Frame {
     Frame::notice(client::GO_AWAY, &go_away)
 }
 
-/// An emergency is never held up for being too frequent. Looked at only beyond the limit.
-fn is_emergency(frame: &Frame) -> bool {
-    frame.kind == client::SEND
-        && decode_body::<Send>(frame.body.clone())
-            .is_ok_and(|send| send.priority() == Priority::Emergency)
-}
-
-fn check_marks(marks: &[Mark]) -> Result<(), Refusal> {
-    if marks.len() > MARKS_PER_FRAME_MAX {
-        let message = format!("marks: more than {MARKS_PER_FRAME_MAX}");
-        return Err(Refusal::bad_request(message));
-    }
-    for mark in marks {
-        ConversationId::from_slice(&mark.conversation_id)?;
-    }
-    Ok(())
+fn silence_max(rules: &SessionConfig) -> Duration {
+    let half_interval = Duration::from_millis(rules.heartbeat_interval_ms.into()) / 2;
+    half_interval * SILENT_HALF_INTERVALS_MAX
 }
 
 fn wrong_state(message: impl Into<String>) -> Refusal {

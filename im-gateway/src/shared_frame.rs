@@ -29,6 +29,15 @@ impl SharedFrame {
         }))
     }
 
+    /// The same, which travels as it is to everybody.
+    #[must_use]
+    pub fn uncompressed(plain: Bytes) -> Self {
+        Self(Arc::new(Forms {
+            compressed: OnceLock::from(plain.clone()),
+            plain,
+        }))
+    }
+
     /// What is written to a session with or without compression.
     #[must_use]
     pub fn bytes(&self, zstd: bool) -> &Bytes {

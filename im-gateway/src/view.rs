@@ -31,6 +31,8 @@ pub struct View {
     is_asked: bool,
     /// The newest entry that went out as a push.
     pushed: SequenceNumber,
+    /// The newest entry that anybody told of.
+    heard: SequenceNumber,
 }
 
 /// A membership entry, as far as local accounts are concerned.
@@ -59,11 +61,23 @@ pub enum Recipients {
 
 impl View {
     /// A session of this account is a member since the entry `joined`, says an answer that was
-    /// asked for at `asked_at`.
-    pub fn admit(&mut self, account: AccountId, joined: SequenceNumber, asked_at: Tick) {
-        self.candidates.insert(account);
+    /// asked for at `asked_at`. Returns the newest entry that it may have missed: one that went out
+    /// to others while it was being asked about.
+    pub fn admit(
+        &mut self,
+        account: AccountId,
+        joined: SequenceNumber,
+        asked_at: Tick,
+    ) -> SequenceNumber {
+        let is_new = self.candidates.insert(account);
+        let missed = if is_new {
+            self.heard
+        } else {
+            SequenceNumber::default()
+        };
+        self.leaving.retain(|(_, leaving)| *leaving != account);
         if self.members.contains(&account) {
-            return;
+            return missed;
         }
         // Whoever was a member when asked, since before the view and with no change of it since,
         // is a member as of the view.
@@ -74,6 +88,7 @@ impl View {
             }
             Some(_) | None => self.as_of = None,
         }
+        missed
     }
 
     /// The account has no session any more, or turned out not to be a member.
@@ -86,6 +101,9 @@ impl View {
     /// A membership entry was committed.
     pub fn moved(&mut self, moved: &Move, now: Tick) {
         self.changed_at = now;
+        // Who is back is not told any more that it left.
+        self.leaving
+            .retain(|(_, leaving)| !moved.joined.contains(leaving));
         if self.as_of.is_some_and(|as_of| as_of >= moved.sequence) {
             // An answer was ahead of it, and is the newer word on all who were asked about.
             self.candidates.extend(&moved.joined);
@@ -156,6 +174,7 @@ impl View {
     /// Whom entries up to `last` go to, which were committed under the membership entry
     /// `membership`.
     pub fn recipients(&mut self, membership: SequenceNumber, last: SequenceNumber) -> Recipients {
+        self.heard = self.heard.max(last);
         if last <= self.pushed {
             return Recipients::Stale;
         }
@@ -173,6 +192,15 @@ impl View {
         let mut to: Vec<_> = self.candidates.iter().copied().collect();
         to.extend(self.leaving_at(last));
         Recipients::Heads(to)
+    }
+
+    /// There are entries up to here, which are not pushed. Returns whom that is told: candidates,
+    /// and those for whom the log ends there.
+    pub fn hear(&mut self, head: SequenceNumber) -> Vec<AccountId> {
+        self.heard = self.heard.max(head);
+        let leaving = self.leaving.iter().filter(|(at, _)| *at <= head);
+        let leaving = leaving.map(|(_, account)| account);
+        self.candidates.iter().chain(leaving).copied().collect()
     }
 
     /// Those for whom the log ends at or before this entry: they are told, and forgotten.
@@ -193,10 +221,10 @@ impl View {
         self.as_of.map(|_| &self.members)
     }
 
-    /// Those who are told heads.
+    /// Whether this account is a member as far as anybody knows.
     #[must_use]
-    pub const fn candidates(&self) -> &BTreeSet<AccountId> {
-        &self.candidates
+    pub fn has(&self, account: AccountId) -> bool {
+        self.candidates.contains(&account)
     }
 
     /// Whether nobody here has anything to do with the group any more.

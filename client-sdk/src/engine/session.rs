@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 use protocol::kind::client as kind;
-use protocol::limits::{
-    HEARTBEAT_INTERVAL_MS_DEFAULT, MEMBERSHIPS_PER_PAGE_MAX, REQUESTS_IN_FLIGHT_MAX,
-};
+use protocol::limits::{HEARTBEAT_INTERVAL_MS_DEFAULT, REQUESTS_IN_FLIGHT_MAX};
 use protocol::wire;
 use protocol::{ConversationId, Frame, Refusal};
 use tokio::time::Instant;
@@ -18,9 +16,6 @@ use crate::clock;
 use crate::incoming::CloseReason;
 use crate::outbox::Ticket;
 use crate::requests::RequestId;
-
-/// A welcome with so many memberships may be the first of several pages.
-pub(super) const MEMBERSHIPS_PAGE: usize = MEMBERSHIPS_PER_PAGE_MAX as usize;
 
 /// Pongs that wait to be written; a peer that asks for more does not wait for them.
 const PONGS_MAX: usize = 16;

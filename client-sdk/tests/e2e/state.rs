@@ -160,6 +160,7 @@ impl State {
             server_time_ms: clock::unix_ms(),
             limits: None,
             memberships: self.memberships(),
+            more_memberships: false,
         }
     }
 

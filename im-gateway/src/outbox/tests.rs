@@ -42,7 +42,8 @@ fn notice(kind: u16) -> Frame {
 
 fn opened() -> Outbox {
     let mut outbox = Outbox::new();
-    outbox.open();
+    outbox.welcome(&notice(client::WELCOME));
+    assert!(outbox.pop(NOW_MS, false).is_some());
     outbox
 }
 
@@ -99,7 +100,7 @@ fn entries_of_one_conversation_never_overtake_each_other() {
     outbox.push(push(1, 2, Priority::Command));
     outbox.push(push(1, 3, Priority::Chat));
     let told = drained(&mut outbox);
-    assert_eq!(told, ["g1:1", "g1:2", "g1:3", "g2:1"]);
+    assert_eq!(told, ["g1:1", "g1:2", "g2:1", "g1:3"]);
 }
 
 #[test]
@@ -107,8 +108,7 @@ fn nothing_but_answers_goes_out_before_the_welcome() {
     let mut outbox = Outbox::new();
     outbox.push(push(1, 1, Priority::Emergency));
     assert!(drained(&mut outbox).is_empty());
-    outbox.answer(&notice(client::WELCOME));
-    outbox.open();
+    outbox.welcome(&notice(client::WELCOME));
     assert_eq!(drained(&mut outbox), ["kind 2", "g1:1"]);
 }
 
@@ -192,27 +192,27 @@ fn an_expired_push_becomes_a_head() {
 #[test]
 fn of_ephemeral_messages_the_newest_of_a_key_is_kept_and_the_oldest_key_dropped() {
     let mut outbox = opened();
-    let mut put = |key: String, sent_at_ms| {
+    let mut put = |key: &str, sent_at_ms| {
         let message = wire::Ephemeral {
-            key: key.clone(),
+            key: key.to_owned(),
             sent_at_ms,
             ..wire::Ephemeral::default()
         };
         let key = EphemeralKey {
             conversation: group(1),
             sender: AccountId(1),
-            key,
+            key: key.into(),
         };
         let frame = SharedFrame::from(&Frame::notice(client::EPHEMERAL, &message));
         outbox.ephemeral(key, frame)
     };
-    assert_eq!(put("位置".into(), 1), Put::Queued);
-    assert_eq!(put("电量".into(), 1), Put::Queued);
-    assert_eq!(put("位置".into(), 2), Put::Replaced(1));
+    assert_eq!(put("位置", 1), Put::Queued);
+    assert_eq!(put("电量", 1), Put::Queued);
+    assert_eq!(put("位置", 2), Put::Replaced(1));
     for n in 2..EPHEMERAL_MAX {
-        assert_eq!(put(format!("k{n}"), 1), Put::Queued);
+        assert_eq!(put(&format!("k{n}"), 1), Put::Queued);
     }
-    assert_eq!(put("last".into(), 1), Put::Replaced(1));
+    assert_eq!(put("last", 1), Put::Replaced(1));
     let told = drained(&mut outbox);
     assert_eq!(told.len(), EPHEMERAL_MAX);
     assert_eq!(told[0], "电量=1");
@@ -231,4 +231,83 @@ fn many_answers_congest() {
     assert!(outbox.is_congested());
     assert!(outbox.pop(NOW_MS, false).is_some());
     assert!(!outbox.is_congested());
+}
+
+#[test]
+fn news_of_membership_that_follow_each_other_are_one() {
+    let mut outbox = opened();
+    for _ in 0..1000 {
+        outbox.notice(group(1), SharedFrame::from(&notice(client::GO_AWAY)));
+        outbox.notice(
+            group(1),
+            SharedFrame::from(&notice(client::MEMBERSHIP_NOTICE)),
+        );
+    }
+    assert_eq!(drained(&mut outbox), ["kind 15"]);
+    // The pushes between them may be dropped later.
+    for sequence in 1..=PUSHES_MAX as u64 + 1 {
+        outbox.notice(
+            group(1),
+            SharedFrame::from(&notice(client::MEMBERSHIP_NOTICE)),
+        );
+        outbox.push(push(1, sequence, Priority::Chat));
+    }
+    let head = format!("g1 head {}", PUSHES_MAX + 1);
+    assert_eq!(drained(&mut outbox), ["kind 15".to_owned(), head]);
+}
+
+#[test]
+fn a_conversation_is_as_urgent_as_what_waits_of_it() {
+    let mut outbox = opened();
+    outbox.push(push(1, 1, Priority::Emergency));
+    outbox.push(push(1, 2, Priority::Telemetry));
+    outbox.push(push(1, 3, Priority::Telemetry));
+    outbox.push(push(2, 1, Priority::Command));
+    outbox.push(push(2, 2, Priority::Command));
+    let told = drained(&mut outbox);
+    assert_eq!(told, ["g1:1", "g2:1", "g2:2", "g1:2", "g1:3"]);
+}
+
+#[test]
+fn ephemeral_messages_are_bounded_in_bytes() {
+    let mut outbox = opened();
+    let bytes = 200 * 1024;
+    let most = EPHEMERAL_BYTES_MAX / bytes;
+    for n in 0..2 * most as u64 {
+        let key = EphemeralKey {
+            conversation: group(1),
+            sender: AccountId(n),
+            key: "图像".into(),
+        };
+        let frame = Frame {
+            body: vec![0; bytes].into(),
+            ..notice(client::PONG)
+        };
+        let put = outbox.ephemeral(key, SharedFrame::from(&frame));
+        assert_eq!(put == Put::Queued, n < most as u64, "{n}");
+    }
+    assert_eq!(drained(&mut outbox).len(), most);
+}
+
+#[test]
+fn a_welcome_is_never_compressed_for_nothing_is_agreed_yet() {
+    let mut outbox = Outbox::new();
+    let welcome = Frame {
+        body: vec![0; 64 * 1024].into(),
+        ..notice(client::WELCOME)
+    };
+    outbox.welcome(&welcome);
+    assert_eq!(outbox.pop(NOW_MS, true), Some(welcome.to_bytes()));
+}
+
+#[test]
+fn what_the_welcome_had_no_room_for_comes_before_what_waited_for_it() {
+    let joined = || SharedFrame::from(&notice(client::MEMBERSHIP_NOTICE));
+    let left = || SharedFrame::from(&notice(client::GO_AWAY));
+    let mut outbox = opened();
+    outbox.push(push(1, 5, Priority::Chat));
+    outbox.notice(group(2), left());
+    outbox.membership(group(1), joined());
+    outbox.membership(group(2), joined());
+    assert_eq!(drained(&mut outbox), ["kind 15", "kind 13", "g1:5"]);
 }

@@ -1,7 +1,9 @@
 //! The session by example: every state with the frames that it takes and those that it does not.
 
 use super::*;
-use protocol::wire::SendAck;
+use protocol::limits::MARKS_PER_FRAME_MAX;
+use protocol::wire::Marks;
+use protocol::wire::{Priority, Send, SendAck};
 
 fn rules() -> SessionConfig {
     SessionConfig {
@@ -52,7 +54,7 @@ fn established(now: Now) -> Session {
         panic!("the hello is good");
     };
     let account = Account::default();
-    session.welcome(SessionId(9), &introduction, account, vec![], now);
+    session.welcome(SessionId(9), &introduction, account, (vec![], false), now);
     session
 }
 
@@ -92,7 +94,7 @@ fn a_hello_is_negotiated_and_welcomed() {
         account_id: 4,
         ..Account::default()
     };
-    let welcome = session.welcome(SessionId(9), &introduction, account, vec![], now);
+    let welcome = session.welcome(SessionId(9), &introduction, account, (vec![], false), now);
     assert_eq!((welcome.kind, welcome.correlation), (client::WELCOME, 5));
     let welcome: Welcome = decode_body(welcome.body).unwrap();
     assert_eq!((welcome.version, welcome.session_id), (1, 9));
@@ -272,18 +274,18 @@ fn faults_of_a_session_are_told_and_only_broken_ones_end_it() {
     let second_hello = frame(client::HELLO, 4, &hello());
     let table = [
         (unknown, ErrorCode::UnknownKind, 4, false),
-        (send(0, Priority::Chat), ErrorCode::BadRequest, 0, false),
+        (send(0, Priority::Chat), ErrorCode::BadFrame, 0, true),
         (
             frame(client::MARKS, 0, &too_many),
-            ErrorCode::BadRequest,
+            ErrorCode::BadFrame,
             0,
-            false,
+            true,
         ),
         (
             frame(client::MARKS, 0, &no_conversation),
-            ErrorCode::BadRequest,
+            ErrorCode::BadFrame,
             0,
-            false,
+            true,
         ),
         (broken_marks, ErrorCode::BadFrame, 0, true),
         (second_hello, ErrorCode::WrongState, 4, true),
@@ -326,4 +328,25 @@ fn silence_ends_a_connection_and_any_frame_is_a_sign_of_life() {
         code(&Next::Close(session.give_up())).0,
         ErrorCode::Unavailable
     );
+}
+
+#[test]
+fn a_client_that_is_not_read_from_is_not_silent() {
+    let start = now();
+    let mut session = established(start);
+    let later = after(start, 30_000);
+    session.excuse(later.at);
+    assert_eq!(
+        session.gives_up_at(),
+        after(later, 15_000 * 5 / 2).at,
+        "from now on"
+    );
+}
+
+#[test]
+fn a_kind_that_is_not_known_and_asks_nothing_is_ignored() {
+    let now = now();
+    let mut session = established(now);
+    let next = session.frame(frame(999, 0, &Ping::default()), now);
+    assert_eq!(next, Next::Nothing);
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{SinkExt as _, StreamExt as _};
 use im_gateway::config::{Config, DEFAULTS};
 use im_gateway::gateway::Gateway;
 use im_gateway::upstream::Upstream;
@@ -18,8 +17,8 @@ use protocol::wire::internal::{
     AccountMarks, Authenticate, Authenticated, CheckMembers, CheckedMembers, ClientReply,
     ClientRequest, Memberships, MembershipsPage, Register, Registered, Unregister,
 };
-use protocol::wire::{self, Account, Hello, Membership, Welcome};
-use protocol::{ErrorCode, Frame, FrameCodec, GatewayId, Refusal};
+use protocol::wire::{self, Account, Membership, Welcome};
+use protocol::{ErrorCode, FrameCodec, GatewayId, Refusal};
 use rustls_pki_types::ServerName;
 use service_kit::admin::Readiness;
 use service_kit::config::InternalTlsConfig;
@@ -30,11 +29,10 @@ use service_kit::tls;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_util::codec::Framed;
 
-/// How long anything may take before the test counts it as missing.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::talker::{Client, PATIENCE, hello};
 
 /// What the played tiers know and have heard.
 #[derive(Default)]
@@ -49,6 +47,8 @@ pub(crate) struct World {
     pub(crate) requests: Vec<ClientRequest>,
     pub(crate) marks: Vec<wire::internal::AccountMark>,
     pub(crate) registers: Vec<Register>,
+    /// So many registrations are refused next.
+    pub(crate) refuses_registers: usize,
     pub(crate) unregisters: Vec<Unregister>,
     /// The gateway's link to the router.
     pub(crate) gateway: Option<Peer>,
@@ -178,12 +178,17 @@ impl Handler for Router {
     ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + 'static {
         assert_eq!(request.method, method::REGISTER);
         let register: Register = rpc::decode(request.body).unwrap();
-        self.0.with(|world| {
+        let answer = self.0.with(|world| {
+            if world.refuses_registers > 0 {
+                world.refuses_registers -= 1;
+                return Err(Refusal::unavailable("too much to do"));
+            }
             world.asked.push("register");
             world.registers.push(register);
             world.gateway = Some(peer.clone());
+            Ok(rpc::encode(&Registered::default()))
         });
-        std::future::ready(Ok(rpc::encode(&Registered::default())))
+        std::future::ready(answer)
     }
 
     fn notice(
@@ -213,8 +218,12 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let (authority, folder) = (Authority::new(), TempDir::new().unwrap());
-        let (drain, router) = (Drain::new(), Drain::new());
+        let (drain, router, tiers) = (Drain::new(), Drain::new(), Drain::new());
         let shared = Arc::new(Shared {
             world: Mutex::default(),
             changed: watch::channel(0).0,
@@ -225,13 +234,8 @@ impl Cluster {
         let logic_address = logic.local_addr().unwrap();
         let server = tls::internal_server(&files("im-logic")).unwrap();
         let handler = Arc::new(Logic(Arc::clone(&shared)));
-        drain.spawn(rpc::serve(
-            logic,
-            server,
-            &["im-gateway"],
-            handler,
-            drain.clone(),
-        ));
+        let serving = rpc::serve(logic, server, &["im-gateway"], handler, tiers.clone());
+        tiers.spawn(serving);
         let listening = bind(0).await;
         let router_address = listening.local_addr().unwrap();
         serve_router(listening, &files("im-router"), &shared, &router);
@@ -247,7 +251,8 @@ impl Cluster {
         };
         let (logic, _) = link("im-logic", logic_address);
         let (router_link, router_events) = link("im-router", router_address);
-        let config: Config = service_kit::config::defaults(DEFAULTS).unwrap();
+        let mut config: Config = service_kit::config::defaults(DEFAULTS).unwrap();
+        change(&mut config);
         let gateway = Gateway::new(
             GatewayId(rand::random()),
             (config.session, config.limits, Duration::from_secs(4)),
@@ -258,7 +263,7 @@ impl Cluster {
         let gate = Readiness::new().gate("im-router");
         drain.spawn(router_link::run(Arc::clone(&gateway), router_events, gate));
         drain.spawn(Arc::clone(&gateway).keep_in_sync());
-        drain.spawn_last(Arc::clone(&gateway).pass_marks());
+        drain.spawn(Arc::clone(&gateway).pass_marks());
         let public = files("localhost");
         let acceptor = TlsAcceptor::from(
             tls::public_server(&public.certificate, &public.key, &public.ca).unwrap(),
@@ -341,54 +346,4 @@ fn serve_router(
         handler,
         drain.clone(),
     ));
-}
-
-pub(crate) fn hello(token: &str) -> Hello {
-    Hello {
-        min_version: 1,
-        max_version: 1,
-        token: token.to_owned(),
-        client_name: "test".to_owned(),
-        ..Hello::default()
-    }
-}
-
-/// A client that speaks frames.
-pub(crate) struct Client(Framed<TlsStream<TcpStream>, FrameCodec>);
-
-impl Client {
-    pub(crate) async fn send(&mut self, kind: u16, correlation: u32, message: &impl Message) {
-        self.send_body(kind, correlation, message.encode_to_vec().into())
-            .await;
-    }
-
-    pub(crate) async fn send_body(&mut self, kind: u16, correlation: u32, body: Bytes) {
-        let frame = Frame {
-            kind,
-            correlation,
-            deadline_ms: 0,
-            body,
-        };
-        self.0.send(frame).await.unwrap();
-    }
-
-    /// The next frame; `None` when the gateway has closed.
-    pub(crate) async fn next(&mut self) -> Option<Frame> {
-        let next = tokio::time::timeout(PATIENCE, self.0.next()).await;
-        next.expect("nothing arrives").map(Result::unwrap)
-    }
-
-    /// The next frame, which is of this kind.
-    pub(crate) async fn receive(&mut self, kind: u16) -> Frame {
-        let frame = self.next().await.expect("it is open");
-        assert_eq!(frame.kind, kind, "{:?}", Refusal::decode(&frame.body));
-        frame
-    }
-
-    /// The gateway says this, and closes.
-    pub(crate) async fn is_refused(&mut self, code: ErrorCode) {
-        let frame = self.receive(client::ERROR).await;
-        assert_eq!(Refusal::decode(&frame.body).code, code);
-        assert_eq!(self.next().await, None);
-    }
 }

@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod cluster;
+mod talker;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::{Cluster, hello};
+use cluster::Cluster;
 use protocol::error::decode_body;
 use protocol::kind::{client, method};
 use protocol::wire::internal::{Fanout, FanoutEphemeral, HeadHints, MembershipMoved, Resync};
@@ -16,6 +17,7 @@ use protocol::wire::{
 };
 use protocol::{ConversationId, ErrorCode, Frame, Refusal};
 use service_kit::drain::DrainOutcome;
+use talker::{Client, hello};
 
 fn group() -> Bytes {
     ConversationId::group(7).to_bytes()
@@ -67,7 +69,7 @@ fn pushed(frame: Frame) -> Vec<u64> {
 }
 
 /// Pushes until the view is known, which a first entry may find unknown.
-async fn known(cluster: &Cluster, anna: &mut cluster::Client, membership: u64, from: u64) -> u64 {
+async fn known(cluster: &Cluster, anna: &mut Client, membership: u64, from: u64) -> u64 {
     for sequence in from.. {
         let entry = fanout(membership, sequence);
         cluster.shared.router_says(method::FANOUT, &entry).await;
@@ -238,6 +240,7 @@ async fn a_resync_finds_conversations_joined_and_left() {
     cluster.shared.with(|world| {
         world.memberships.insert(1, vec![]);
         world.memberships.insert(2, vec![membership(3)]);
+        world.members.insert(group(), (vec![2], 3));
     });
     cluster.shared.router_says(method::RESYNC, &Resync {}).await;
     let of = |frame: Frame| decode_body::<MembershipNotice>(frame.body).unwrap().joined;
@@ -301,4 +304,90 @@ async fn a_gateway_that_goes_down_says_so_and_waits_for_its_sessions() {
         .await;
     drop(anna);
     assert_eq!(draining.await.unwrap(), DrainOutcome::Clean);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_the_router_refused_is_repeated() {
+    let cluster = cluster().await;
+    let (_ben, _) = cluster.welcomed("ben").await;
+    cluster.shared.with(|world| {
+        world.memberships.insert(2, vec![membership(3)]);
+        world.members.insert(group(), (vec![1, 2], 3));
+        world.refuses_registers = 1;
+    });
+    cluster.shared.router_says(method::RESYNC, &Resync {}).await;
+    let registered = |world: &cluster::World| {
+        let mut all = world.registers.iter();
+        all.any(|register| register.groups.contains(&group()))
+    };
+    cluster.shared.until("ben's group", registered).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_says_it_is_there_and_never_reads_is_given_up() {
+    let cluster = Cluster::start_with(|config| {
+        config.session.heartbeat_interval_ms = 400;
+    })
+    .await;
+    cluster
+        .shared
+        .with(|world| world.accounts = [("anna".into(), 1)].into());
+    let (mut anna, _) = cluster.welcomed("anna").await;
+    let pair = ConversationId::pair(protocol::AccountId(1), protocol::AccountId(9)).to_bytes();
+    let gone = |world: &cluster::World| {
+        let mut all = world.unregisters.iter();
+        all.any(|gone| gone.accounts.contains(&1))
+    };
+    let pushing = async {
+        // More than the sockets hold between them.
+        for sequence in 1..=400 {
+            let mut long = fanout(0, sequence);
+            long.conversation_id = pair.clone();
+            long.frame = Frame {
+                body: vec![0; 250_000].into(),
+                ..Frame::notice(client::PUSH, &Push::default())
+            }
+            .to_bytes();
+            cluster.shared.router_says(method::FANOUT, &long).await;
+        }
+        cluster.shared.until("anna is gone", gone).await;
+    };
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    let pinging = async {
+        loop {
+            ticks.tick().await;
+            if !anna.try_send(client::PING, 1, &Ping::default()).await {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = pushing => {}
+        () = pinging => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn marks_that_wait_at_a_drain_are_passed_on() {
+    let cluster = cluster().await;
+    let (mut anna, _) = cluster.welcomed("anna").await;
+    let mark = |delivered| Marks {
+        marks: vec![Mark {
+            conversation_id: group(),
+            delivered,
+            read: 0,
+        }],
+    };
+    anna.send(client::MARKS, 0, &mark(3)).await;
+    let drain = cluster.drain.clone();
+    let draining = tokio::spawn(async move { drain.finish(Duration::from_secs(10)).await });
+    anna.receive(client::GO_AWAY).await;
+    anna.send(client::MARKS, 0, &mark(8)).await;
+    drop(anna);
+    assert_eq!(draining.await.unwrap(), DrainOutcome::Clean);
+    let highest = |world: &cluster::World| {
+        let mut marks = world.marks.iter().filter_map(|of| of.mark.as_ref());
+        marks.any(|mark| mark.delivered == 8)
+    };
+    cluster.shared.until("the last mark", highest).await;
 }

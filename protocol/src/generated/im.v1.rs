@@ -43,9 +43,13 @@ pub struct Welcome {
     pub server_time_ms: u64,
     #[prost(message, optional, tag = "7")]
     pub limits: ::core::option::Option<Limits>,
-    /// Every conversation the account is in, with its head. The client pulls what it lacks.
+    /// The conversations the account is in, as many as fit, each with its head. The client pulls what
+    /// it lacks.
     #[prost(message, repeated, tag = "8")]
     pub memberships: ::prost::alloc::vec::Vec<Membership>,
+    /// There are more: ListConversations has them all.
+    #[prost(bool, tag = "9")]
+    pub more_memberships: bool,
 }
 /// What the server accepts; a client that keeps to it is never refused for size.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
