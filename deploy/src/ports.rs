@@ -1,0 +1,301 @@
+//! Which ports a cluster on this machine uses. A port that is set is used or refused; one that is
+//! not set is the default or, when that is taken, a free one.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
+use std::ops::RangeInclusive;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use service_kit::listen::ListenError;
+use thiserror::Error;
+
+/// Where free ports are looked for: below the range that Linux takes for outgoing connections, so
+/// that none is taken between the look and the use.
+const FREE_PORTS: RangeInclusive<u16> = 21_000..=29_999;
+
+/// The ports that may be set.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Ports (default or a free one when not set; 0: not set)")]
+pub struct PortOptions {
+    /// Where robots, people and the planner connect; default 7443
+    #[arg(long, env = "SWARM_CLIENT_PORT", value_name = "PORT")]
+    pub client_port: Option<u16>,
+    /// im-logic's links; default 7402
+    #[arg(long, env = "SWARM_LOGIC_PORT", value_name = "PORT")]
+    pub logic_port: Option<u16>,
+    /// im-router's links; default 7403
+    #[arg(long, env = "SWARM_ROUTER_PORT", value_name = "PORT")]
+    pub router_port: Option<u16>,
+    /// im-store's links; default 7404
+    #[arg(long, env = "SWARM_STORE_PORT", value_name = "PORT")]
+    pub store_port: Option<u16>,
+    /// im-gateway's /live, /ready and /metrics; default 7543
+    #[arg(long, env = "SWARM_GATEWAY_ADMIN_PORT", value_name = "PORT")]
+    pub gateway_admin_port: Option<u16>,
+    /// im-logic's; default 7502
+    #[arg(long, env = "SWARM_LOGIC_ADMIN_PORT", value_name = "PORT")]
+    pub logic_admin_port: Option<u16>,
+    /// im-router's; default 7503
+    #[arg(long, env = "SWARM_ROUTER_ADMIN_PORT", value_name = "PORT")]
+    pub router_admin_port: Option<u16>,
+    /// im-store's; default 7504
+    #[arg(long, env = "SWARM_STORE_ADMIN_PORT", value_name = "PORT")]
+    pub store_admin_port: Option<u16>,
+    /// llm-bridge's; default 7505
+    #[arg(long, env = "SWARM_BRIDGE_ADMIN_PORT", value_name = "PORT")]
+    pub bridge_admin_port: Option<u16>,
+    /// The mock model's HTTP; default 7506
+    #[arg(long, env = "SWARM_MOCK_PORT", value_name = "PORT")]
+    pub mock_port: Option<u16>,
+}
+
+/// The addresses of a running cluster. One type for the run file, the tiers and what is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addresses {
+    /// Where clients connect, with TLS.
+    pub clients: SocketAddr,
+    /// im-logic's links.
+    pub logic: SocketAddr,
+    /// im-router's links.
+    pub router: SocketAddr,
+    /// im-store's links.
+    pub store: SocketAddr,
+    /// im-gateway's admin port, plain HTTP like the next.
+    pub gateway_admin: SocketAddr,
+    /// im-logic's admin port.
+    pub logic_admin: SocketAddr,
+    /// im-router's admin port.
+    pub router_admin: SocketAddr,
+    /// im-store's admin port.
+    pub store_admin: SocketAddr,
+    /// llm-bridge's admin port.
+    pub bridge_admin: SocketAddr,
+    /// The mock model.
+    pub mock: SocketAddr,
+}
+
+/// Why there are no ports.
+#[derive(Debug, Error)]
+pub enum PortError {
+    /// One that was set is taken, or not usable.
+    #[error("a port that was asked for cannot be used")]
+    Refused(#[from] ListenError),
+    /// Every port of the range is taken.
+    #[error("no free port between {} and {} for {key}", FREE_PORTS.start(), FREE_PORTS.end())]
+    NoneFree {
+        /// What wanted one.
+        key: &'static str,
+    },
+}
+
+impl PortOptions {
+    /// Chooses every port by trying to listen on it. The search for free ones starts at `seed`.
+    pub fn choose(&self, seed: u64) -> Result<Addresses, PortError> {
+        self.choose_with(seed, |address| TcpListener::bind(address).map(drop))
+    }
+
+    /// The same with another way to try an address.
+    fn choose_with(
+        &self,
+        seed: u64,
+        try_listen: impl FnMut(SocketAddr) -> std::io::Result<()>,
+    ) -> Result<Addresses, PortError> {
+        let mut choice = Choice {
+            chosen: self.set_ports(),
+            next_free: seed,
+            try_listen,
+        };
+        Ok(Addresses {
+            clients: choice.port("--client-port", self.client_port, 7443)?,
+            logic: choice.port("--logic-port", self.logic_port, 7402)?,
+            router: choice.port("--router-port", self.router_port, 7403)?,
+            store: choice.port("--store-port", self.store_port, 7404)?,
+            gateway_admin: choice.port("--gateway-admin-port", self.gateway_admin_port, 7543)?,
+            logic_admin: choice.port("--logic-admin-port", self.logic_admin_port, 7502)?,
+            router_admin: choice.port("--router-admin-port", self.router_admin_port, 7503)?,
+            store_admin: choice.port("--store-admin-port", self.store_admin_port, 7504)?,
+            bridge_admin: choice.port("--bridge-admin-port", self.bridge_admin_port, 7505)?,
+            mock: choice.port("--mock-port", self.mock_port, 7506)?,
+        })
+    }
+
+    /// Ports that no default and no free choice may take.
+    fn set_ports(&self) -> Vec<u16> {
+        [
+            self.client_port,
+            self.logic_port,
+            self.router_port,
+            self.store_port,
+            self.gateway_admin_port,
+            self.logic_admin_port,
+            self.router_admin_port,
+            self.store_admin_port,
+            self.bridge_admin_port,
+            self.mock_port,
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+struct Choice<F> {
+    chosen: Vec<u16>,
+    next_free: u64,
+    try_listen: F,
+}
+
+impl<F: FnMut(SocketAddr) -> std::io::Result<()>> Choice<F> {
+    fn port(
+        &mut self,
+        key: &'static str,
+        set: Option<u16>,
+        default: u16,
+    ) -> Result<SocketAddr, PortError> {
+        if let Some(port) = set.filter(|port| *port != 0) {
+            let twice = self.chosen.iter().filter(|taken| **taken == port).count() > 1;
+            return self.refuse_or_take(key, port, twice);
+        }
+        if self.is_free(default) {
+            return Ok(self.take(default));
+        }
+        let span = u64::from(FREE_PORTS.end() - FREE_PORTS.start()) + 1;
+        for _ in 0..span {
+            let offset = u16::try_from(self.next_free % span).expect("the span is less than 65536");
+            self.next_free = self.next_free.wrapping_add(1);
+            let port = FREE_PORTS.start() + offset;
+            if self.is_free(port) {
+                return Ok(self.take(port));
+            }
+        }
+        Err(PortError::NoneFree { key })
+    }
+
+    fn refuse_or_take(
+        &mut self,
+        key: &'static str,
+        port: u16,
+        twice: bool,
+    ) -> Result<SocketAddr, PortError> {
+        let address = local(port);
+        if twice {
+            return Err(ListenError::InUse { key, address }.into());
+        }
+        match (self.try_listen)(address) {
+            Ok(()) => Ok(address),
+            Err(source) if source.kind() == std::io::ErrorKind::AddrInUse => {
+                Err(ListenError::InUse { key, address }.into())
+            }
+            Err(source) => Err(ListenError::Other {
+                key,
+                address,
+                source,
+            }
+            .into()),
+        }
+    }
+
+    fn is_free(&mut self, port: u16) -> bool {
+        !self.chosen.contains(&port) && (self.try_listen)(local(port)).is_ok()
+    }
+
+    fn take(&mut self, port: u16) -> SocketAddr {
+        self.chosen.push(port);
+        local(port)
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only_these_taken(taken: &[u16]) -> impl FnMut(SocketAddr) -> std::io::Result<()> {
+        |address| {
+            if taken.contains(&address.port()) {
+                Err(std::io::ErrorKind::AddrInUse.into())
+            } else {
+                Ok(())
+            }
+        }
+    }
+
+    #[test]
+    fn defaults_are_used_when_free() {
+        let addresses = PortOptions::default()
+            .choose_with(0, only_these_taken(&[]))
+            .unwrap();
+        assert_eq!(addresses.clients.to_string(), "127.0.0.1:7443");
+        assert_eq!(addresses.mock.port(), 7506);
+    }
+
+    #[test]
+    fn a_taken_default_falls_back_to_a_free_port_and_never_to_the_same_twice() {
+        let taken = [7443, 7402, 21_000, 21_002];
+        let addresses = PortOptions::default()
+            .choose_with(0, only_these_taken(&taken))
+            .unwrap();
+        assert_eq!(addresses.clients.port(), 21_001);
+        assert_eq!(addresses.logic.port(), 21_003);
+        assert_eq!(addresses.router.port(), 7403);
+    }
+
+    #[test]
+    fn the_search_wraps_at_the_end_of_the_range() {
+        let addresses = PortOptions::default()
+            .choose_with(8_999, only_these_taken(&[7443, 29_999]))
+            .unwrap();
+        assert_eq!(addresses.clients.port(), 21_000);
+    }
+
+    #[test]
+    fn a_set_port_that_is_really_taken_is_refused_with_key_and_port() {
+        let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = holder.local_addr().unwrap().port();
+        let options = PortOptions {
+            store_port: Some(port),
+            ..PortOptions::default()
+        };
+        let error = anyhow::Error::from(options.choose(7).unwrap_err());
+        let text = format!("{error:#}");
+        assert!(
+            text.contains("--store-port") && text.contains(&port.to_string()),
+            "{text}"
+        );
+        let code = service_kit::exit::code(&error);
+        assert_eq!(code, service_kit::exit::EXIT_UNAVAILABLE);
+    }
+
+    #[test]
+    fn the_same_port_set_twice_is_refused_and_defaults_make_way_for_set_ones() {
+        let twice = PortOptions {
+            client_port: Some(9000),
+            mock_port: Some(9000),
+            ..PortOptions::default()
+        };
+        assert!(twice.choose_with(0, only_these_taken(&[])).is_err());
+        let crossed = PortOptions {
+            mock_port: Some(7443),
+            ..PortOptions::default()
+        };
+        let addresses = crossed.choose_with(0, only_these_taken(&[])).unwrap();
+        assert_eq!(
+            (addresses.mock.port(), addresses.clients.port()),
+            (7443, 21_000)
+        );
+    }
+
+    #[test]
+    fn port_zero_is_not_set() {
+        let options = PortOptions {
+            client_port: Some(0),
+            mock_port: Some(0),
+            ..PortOptions::default()
+        };
+        let addresses = options.choose_with(0, only_these_taken(&[])).unwrap();
+        assert_eq!(addresses.clients.port(), 7443);
+    }
+}

@@ -1,0 +1,191 @@
+//! The processes of a cluster: their order, their binaries, and the configuration each gets in its
+//! environment.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::authority::{Authority, CertificateFiles, FLEET};
+use crate::ports::Addresses;
+
+/// The planner's account.
+pub const PLANNER: &str = "planner";
+
+/// One process of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// History.
+    Store,
+    /// Fan-out.
+    Router,
+    /// Who may do what.
+    Logic,
+    /// Connections.
+    Gateway,
+    /// A model that needs no account anywhere.
+    Mock,
+    /// The planner.
+    Bridge,
+}
+
+impl Tier {
+    /// All of them, each after those that it needs. They stop in the opposite order: the planner
+    /// first, the store last.
+    pub const ALL: [Self; 6] = [
+        Self::Store,
+        Self::Router,
+        Self::Logic,
+        Self::Gateway,
+        Self::Mock,
+        Self::Bridge,
+    ];
+
+    /// The name of its binary, and of the tier.
+    #[must_use]
+    pub const fn binary(self) -> &'static str {
+        match self {
+            Self::Store => "im-store",
+            Self::Router => "im-router",
+            Self::Logic => "im-logic",
+            Self::Gateway => "im-gateway",
+            Self::Mock => "mock-model",
+            Self::Bridge => "llm-bridge",
+        }
+    }
+
+    /// Where it says whether it is ready.
+    #[must_use]
+    pub const fn admin(self, addresses: &Addresses) -> SocketAddr {
+        match self {
+            Self::Store => addresses.store_admin,
+            Self::Router => addresses.router_admin,
+            Self::Logic => addresses.logic_admin,
+            Self::Gateway => addresses.gateway_admin,
+            Self::Mock => addresses.mock,
+            Self::Bridge => addresses.bridge_admin,
+        }
+    }
+}
+
+/// What the tiers of one cluster are told.
+#[derive(Debug)]
+pub struct Wiring<'a> {
+    /// The cluster's addresses.
+    pub addresses: Addresses,
+    /// Its authorities.
+    pub authority: &'a Authority,
+    /// The planner's token.
+    pub planner_token: PathBuf,
+    /// Where history is kept.
+    pub database: PathBuf,
+    /// Whose model the planner asks.
+    pub model: ModelChoice,
+}
+
+/// Whose model the planner asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelChoice {
+    /// The mock of this cluster.
+    Mock,
+    /// The one that the user's own variables for llm-bridge name.
+    Configured,
+}
+
+impl ModelChoice {
+    /// The tiers that run with it.
+    #[must_use]
+    pub fn tiers(self) -> Vec<Tier> {
+        let runs = |tier: &Tier| *tier != Tier::Mock || self == Self::Mock;
+        Tier::ALL.into_iter().filter(runs).collect()
+    }
+}
+
+impl Wiring<'_> {
+    /// The environment of a tier: only what differs from its defaults, so that a user's own
+    /// variables reach it.
+    #[must_use]
+    pub fn environment(&self, tier: Tier) -> Vec<(String, String)> {
+        let mut variables = Variables::new(tier);
+        let addresses = &self.addresses;
+        match tier {
+            Tier::Store => {
+                self.link_end(&mut variables, tier, addresses.store);
+                variables.address("LINKS__ROUTER", addresses.router);
+                let url = format!("sqlite://{}", self.database.display());
+                variables.set("DATABASE__URL", url);
+            }
+            Tier::Router => self.link_end(&mut variables, tier, addresses.router),
+            Tier::Logic => {
+                self.link_end(&mut variables, tier, addresses.logic);
+                variables.address("LINKS__STORE", addresses.store);
+                variables.address("LINKS__ROUTER", addresses.router);
+                variables.path("TOKENS__PUBLIC_KEY", &self.authority.token_public_key());
+                variables.set("TOKENS__FLEET", FLEET.into());
+            }
+            Tier::Gateway => {
+                self.link_end(&mut variables, tier, addresses.clients);
+                variables.address("LINKS__LOGIC", addresses.logic);
+                variables.address("LINKS__ROUTER", addresses.router);
+                let public = self.authority.public_certificate();
+                variables.certificate("PUBLIC_TLS", &public);
+                variables.path("PUBLIC_TLS__CLIENT_CA", &self.authority.fleet_ca());
+            }
+            Tier::Mock => variables.address("LISTEN__ADDRESS", addresses.mock),
+            Tier::Bridge => {
+                variables.address("ADMIN__LISTEN", addresses.bridge_admin);
+                variables.address("SERVER__ADDRESS", addresses.clients);
+                variables.path("SERVER__CA", &self.authority.fleet_ca());
+                variables.path("SERVER__TOKEN", &self.planner_token);
+                if self.model == ModelChoice::Mock {
+                    variables.set("MODEL__BASE_URL", format!("http://{}/v1", addresses.mock));
+                }
+            }
+        }
+        variables.0
+    }
+
+    /// What every tier with internal links has.
+    fn link_end(&self, variables: &mut Variables, tier: Tier, listen: SocketAddr) {
+        variables.address("LISTEN__ADDRESS", listen);
+        variables.address("ADMIN__LISTEN", tier.admin(&self.addresses));
+        let files = self.authority.tier_certificate(tier.binary());
+        variables.certificate("INTERNAL_TLS", &files);
+        variables.path("INTERNAL_TLS__CA", &self.authority.internal_ca());
+    }
+}
+
+/// The variables of one tier, by their keys without its prefix.
+struct Variables(Vec<(String, String)>, &'static str);
+
+impl Variables {
+    const fn new(tier: Tier) -> Self {
+        let prefix = match tier {
+            Tier::Store => "IM_STORE",
+            Tier::Router => "IM_ROUTER",
+            Tier::Logic => "IM_LOGIC",
+            Tier::Gateway => "IM_GATEWAY",
+            Tier::Mock => "MOCK_MODEL",
+            Tier::Bridge => "LLM_BRIDGE",
+        };
+        Self(Vec::new(), prefix)
+    }
+
+    fn set(&mut self, key: &str, value: String) {
+        self.0.push((format!("{}__{key}", self.1), value));
+    }
+
+    fn address(&mut self, key: &str, address: SocketAddr) {
+        self.set(key, address.to_string());
+    }
+
+    fn path(&mut self, key: &str, path: &Path) {
+        self.set(key, path.display().to_string());
+    }
+
+    fn certificate(&mut self, section: &str, files: &CertificateFiles) {
+        self.path(&format!("{section}__CERTIFICATE"), &files.certificate);
+        self.path(&format!("{section}__KEY"), &files.key);
+    }
+}
