@@ -1,0 +1,262 @@
+//! The command line: what may be asked, and which module does it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use thiserror::Error;
+
+use crate::authority::TokenKind;
+use crate::demo::DemoOptions;
+use crate::ports::PortOptions;
+use crate::state::State;
+use crate::up::UpOptions;
+use crate::{access, chat, demo, fleet, process, up, upkeep};
+
+/// A development cluster on this machine: starts it, watches it, talks to it, shows it at work.
+#[derive(Debug, Parser)]
+#[command(name = "swarm", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Starts a cluster and keeps it running until Ctrl-C
+    Up {
+        /// Where.
+        #[command(flatten)]
+        state: StateOption,
+        /// What besides.
+        #[command(flatten)]
+        options: UpOptions,
+        /// On which ports.
+        #[command(flatten)]
+        ports: PortOptions,
+    },
+    /// Lets simulated robots carry out an instruction on the running cluster, and counts
+    Demo {
+        /// Where.
+        #[command(flatten)]
+        state: StateOption,
+        /// What and with whom.
+        #[command(flatten)]
+        options: DemoOptions,
+    },
+    /// Says what runs where
+    Status {
+        /// Where.
+        #[command(flatten)]
+        state: StateOption,
+    },
+    /// Deletes history, authorities and credentials, after asking
+    Reset {
+        /// Where.
+        #[command(flatten)]
+        state: StateOption,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Reads and writes a group as an operator: lines are texts, "/do WORDS" is an instruction
+    Chat {
+        /// The name of the group; "demo" is made, with the planner, when there is none
+        group: String,
+        /// Makes a group of any name, with the planner, when there is none
+        #[arg(long)]
+        create: bool,
+        /// Who.
+        #[command(flatten)]
+        operator: OperatorOption,
+        /// Where.
+        #[command(flatten)]
+        state: StateOption,
+    },
+    /// Prints the log of a group
+    History {
+        /// The name of the group
+        group: String,
+        /// Who.
+        #[command(flatten)]
+        operator: OperatorOption,
+        /// Where.
+        #[command(flatten)]
+        state: StateOption,
+    },
+    /// Lets simulated robots wait for work in a group until Ctrl-C: the world for `swarm chat`
+    Robots {
+        /// The name of the group; made, with the planner, when there is none
+        #[arg(default_value = access::DEMO_GROUP)]
+        group: String,
+        /// How many and how lucky.
+        #[command(flatten)]
+        fleet: fleet::FleetOptions,
+        /// Who adds them to the group.
+        #[command(flatten)]
+        operator: OperatorOption,
+        /// Where.
+        #[command(flatten)]
+        state: StateOption,
+    },
+    /// Makes a credential and prints its files: certificate and key, or token
+    Credential {
+        /// Of what kind
+        kind: CredentialKind,
+        /// Of which account
+        name: String,
+        /// Where.
+        #[command(flatten)]
+        state: StateOption,
+    },
+    /// How `up` starts a tier
+    #[command(name = process::BECOME_TIER, hide = true)]
+    BecomeTier {
+        /// The process that it must not outlive.
+        parent: i32,
+        /// What it becomes.
+        executable: PathBuf,
+    },
+}
+
+/// Where a cluster keeps what it has.
+#[derive(Debug, Args)]
+pub struct StateOption {
+    /// The folder of the cluster's history, keys and run file; default .swarm in the checkout
+    #[arg(long, value_name = "DIR", env = "SWARM_STATE")]
+    state: Option<PathBuf>,
+}
+
+impl StateOption {
+    fn folder(self) -> State {
+        State::new(self.state.filter(|folder| !folder.as_os_str().is_empty()))
+    }
+}
+
+/// Who a person is.
+#[derive(Debug, Args)]
+pub struct OperatorOption {
+    /// The operator's account
+    #[arg(long = "as", value_name = "NAME", default_value = access::OPERATOR)]
+    operator: String,
+}
+
+/// Whom a credential is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CredentialKind {
+    /// A machine: a certificate and its key.
+    Robot,
+    /// A person: a token.
+    Operator,
+    /// A model: a token.
+    Planner,
+}
+
+impl CredentialKind {
+    /// The token that it is, if it is one.
+    #[must_use]
+    pub const fn token(self) -> Option<TokenKind> {
+        match self {
+            Self::Robot => None,
+            Self::Operator => Some(TokenKind::Operator),
+            Self::Planner => Some(TokenKind::Planner),
+        }
+    }
+}
+
+/// A tier's binary could not take the place of this process.
+#[derive(Debug, Error)]
+#[error("cannot become {}", executable.display())]
+pub struct NotATier {
+    executable: PathBuf,
+    #[source]
+    source: std::io::Error,
+}
+
+/// Does what was asked.
+pub fn run(command: Command) -> anyhow::Result<()> {
+    if let Command::BecomeTier { parent, executable } = command {
+        // Before there is any other thread. It returns only when it is not possible.
+        let source = process::become_tier(parent, &executable);
+        return Err(NotATier { executable, source }.into());
+    }
+    tokio::runtime::Runtime::new()?.block_on(run_async(command))
+}
+
+async fn run_async(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Up {
+            state,
+            options,
+            ports,
+        } => up::run(&state.folder(), &options, &ports).await,
+        Command::Demo { state, options } => demo::run(&state.folder(), &options).await,
+        Command::Status { state } => upkeep::status(&state.folder()).await,
+        Command::Reset { state, yes } => upkeep::reset(&state.folder(), yes).await,
+        Command::Chat {
+            group,
+            create,
+            operator,
+            state,
+        } => {
+            let create = create || group == access::DEMO_GROUP;
+            chat::run(&state.folder(), &operator.operator, &group, create).await
+        }
+        Command::History {
+            group,
+            operator,
+            state,
+        } => chat::history(&state.folder(), &operator.operator, &group).await,
+        Command::Robots {
+            group,
+            fleet,
+            operator,
+            state,
+        } => fleet::wait_for_work(&state.folder(), &operator.operator, &group, &fleet).await,
+        Command::Credential { kind, name, state } => {
+            upkeep::credential(&state.folder(), kind, &name)
+        }
+        Command::BecomeTier { .. } => unreachable!("it has become a tier"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_are_read_as_they_are_documented() {
+        for line in [
+            "swarm up --state /tmp/x --client-port 7443",
+            "swarm up --demo",
+            "swarm up --demo --instruction x --json out.json",
+            "swarm demo --instruction x --robots 12 --seed 7 --json out.json --state /tmp/x",
+            "swarm chat demo --state /tmp/x",
+            "swarm chat yard --create --as ana",
+            "swarm history demo",
+            "swarm robots",
+            "swarm credential robot lift-1",
+            "swarm reset --yes",
+            "swarm become-tier 17 /x/im-store",
+        ] {
+            if let Err(error) = Cli::try_parse_from(line.split(' ')) {
+                panic!("{line}: {error}");
+            }
+        }
+        for line in [
+            "swarm",
+            "swarm demo --robots 0",
+            "swarm credential king lift-1",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}
