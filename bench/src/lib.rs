@@ -1,0 +1,14 @@
+//! Load, and a cluster to put it on: real processes behind real TLS. The end-to-end tests and the
+//! tidy test live here too.
+//!
+//! Read in this order: [`tally`], [`report`], [`load`], [`cluster`]. Nothing imports this crate.
+
+pub mod tally;
+
+pub mod report;
+
+pub mod load;
+
+pub mod cluster;
+
+mod clock;

@@ -1,0 +1,98 @@
+//! A killed tier delays and loses nothing: every send is acknowledged in the end, every member hears
+//! everything once and in order, and the log has it all.
+
+use std::collections::BTreeSet;
+
+use bench::cluster::Cluster;
+use client_sdk::{Outgoing, SequenceNumber};
+use deploy::tiers::Tier;
+
+use crate::people::{Group, said, text};
+
+const MESSAGES: usize = 400;
+/// Acks after which the tier is killed: in the middle of the traffic.
+const KILL_AFTER: usize = 100;
+
+async fn survives(tier: Tier) {
+    let mut cluster = Cluster::start().await.unwrap();
+    let mut group = Group::make(&cluster).await;
+    let conversation = group.conversation;
+    let mut sends: Vec<_> = (0..MESSAGES)
+        .map(|n| {
+            group
+                .ana
+                .client
+                .send_nowait(Outgoing::new(conversation, text(n.to_string())))
+        })
+        .collect();
+    let rest = sends.split_off(KILL_AFTER);
+    let mut acked = BTreeSet::new();
+    for send in sends {
+        acked.insert(send.await.unwrap().sequence);
+    }
+    cluster.kill(tier).await.unwrap();
+    for send in rest {
+        acked.insert(send.await.unwrap().sequence);
+    }
+    assert_eq!(acked.len(), MESSAGES, "two messages with one number");
+    let last = group
+        .ana
+        .client
+        .send(conversation, text("last"))
+        .await
+        .unwrap()
+        .sequence;
+
+    let heard = group.bo.hear_up_to(conversation, last).await;
+    let numbers: Vec<_> = heard.iter().map(|message| message.sequence.0).collect();
+    let first = numbers[0];
+    assert_eq!(
+        numbers,
+        (first..=last.0).collect::<Vec<_>>(),
+        "a gap, a repeat or a swap"
+    );
+    assert_eq!(
+        heard.iter().filter(|m| acked.contains(&m.sequence)).count(),
+        MESSAGES
+    );
+    let words: BTreeSet<_> = heard[1..]
+        .iter()
+        .map(|message| said(message).to_owned())
+        .collect();
+    assert_eq!(
+        words.len(),
+        heard.len() - 1,
+        "the same message under two numbers"
+    );
+
+    let log = group
+        .bo
+        .client
+        .history(conversation, SequenceNumber::ZERO)
+        .await
+        .unwrap();
+    let stored: Vec<_> = log.iter().map(|entry| entry.sequence.0).collect();
+    assert_eq!(stored, (1..=last.0).collect::<Vec<_>>());
+    let (status, _folder) = cluster.stop().await.unwrap();
+    assert!(status.success(), "{status}");
+}
+
+#[tokio::test]
+async fn a_killed_gateway_loses_nothing() {
+    survives(Tier::Gateway).await;
+}
+
+#[tokio::test]
+async fn a_killed_logic_tier_loses_nothing() {
+    survives(Tier::Logic).await;
+}
+
+#[tokio::test]
+async fn a_killed_router_loses_nothing() {
+    survives(Tier::Router).await;
+}
+
+#[tokio::test]
+async fn a_killed_store_loses_nothing() {
+    survives(Tier::Store).await;
+}

@@ -1,0 +1,14 @@
+//! The whole system, end to end: real processes, real TLS, real kills.
+//!
+//! Each test has a cluster of its own, so nextest runs them one after the other (`.config`).
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod bad_input;
+mod capture;
+mod configuration;
+mod delivery;
+mod demo;
+mod first_use;
+mod kills;
+mod people;
+mod raw;
