@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use im_gateway::config::{Config, DEFAULTS, ENV_PREFIX};
 use im_gateway::gateway::Gateway;
-use im_gateway::upstream::{self, Upstream};
+use im_gateway::upstream::Upstream;
 use im_gateway::{listener, router_link};
 use protocol::GatewayId;
 use service_kit::admin::Readiness;
 use service_kit::drain::{self, Drain};
 use service_kit::rpc::{self, LinkConfig};
-use service_kit::{admin, config, exit, listen, telemetry, tls};
+use service_kit::{admin, config, exit, links, listen, telemetry, tls};
 
 fn main() -> ExitCode {
     exit::run("im-gateway", || {
@@ -30,27 +30,27 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let tls = tls::internal_client(&config.internal_tls)?;
     let clients = listen::bind("listen.address", config.listen.address).await?;
     let admin = listen::bind("admin.listen", config.admin.listen).await?;
-    let link = |name, address| {
+    let to = |name, address| {
         let tls = Arc::clone(&tls);
-        rpc::connect(LinkConfig { name, address, tls }, drain.clone())
+        LinkConfig { name, address, tls }
     };
-    let (logic, logic_events) = link("im-logic", config.links.logic);
-    let (router, router_events) = link("im-router", config.links.router);
+    let to_logic = to("im-logic", config.links.logic);
+    let (logic, logic_watch) = links::open(to_logic, &readiness, &drain);
+    let to_router = to("im-router", config.links.router);
+    let (router, router_events) = rpc::connect(to_router, drain.clone());
     let grace = Duration::from_millis(config.drain.grace_ms);
     let rules = (config.session, config.limits, grace);
-    let (id, upstream) = (GatewayId(rand::random()), Upstream::new(logic));
-    let gateway = Gateway::new(id, rules, upstream, router, drain.clone());
-
+    let (id, logic) = (GatewayId(rand::random()), Upstream::new(logic));
+    let gateway = Gateway::new(id, rules, logic, router, drain.clone());
     let address = clients.local_addr()?;
-    let gate = |name| readiness.gate(name);
-    drain.spawn(upstream::watch(logic_events, gate("im-logic")));
-    let routed = router_link::run(Arc::clone(&gateway), router_events, gate("im-router"));
-    drain.spawn(routed);
+    drain.spawn(logic_watch.run(|| {}));
+    let gate = readiness.gate("im-router");
+    drain.spawn(router_link::run(Arc::clone(&gateway), router_events, gate));
     drain.spawn(admin::serve(admin, telemetry, readiness, drain.clone()));
     drain.spawn(Arc::clone(&gateway).keep_in_sync());
     drain.spawn(Arc::clone(&gateway).pass_marks());
-    let serving = listener::serve(clients, public_tls.into(), gateway, drain.clone());
-    drain.spawn(serving);
+    let tls = public_tls.into();
+    drain.spawn(listener::serve(clients, tls, gateway, drain.clone()));
 
     tracing::info!(%address, "serving");
     drain::signal().await;

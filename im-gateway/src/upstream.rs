@@ -12,8 +12,7 @@ use protocol::wire::internal::{
 };
 use protocol::wire::{Account, Membership};
 use protocol::{AccountId, Refusal, SessionId};
-use service_kit::admin::ReadyGate;
-use service_kit::rpc::{self, Link, LinkEvent, LinkEvents};
+use service_kit::rpc::{self, Link};
 
 use crate::registry::Question;
 use crate::session::Passed;
@@ -116,17 +115,6 @@ impl Upstream {
             .call(method, rpc::encode(question), QUESTION_TIMEOUT)
             .await?;
         rpc::decode(answer).map_err(of_another_release)
-    }
-}
-
-/// The gateway is ready only while logic is reachable. Runs until the drain.
-pub async fn watch(mut link: LinkEvents, gate: ReadyGate) {
-    while let Some(event) = link.next().await {
-        match event {
-            LinkEvent::Up => gate.set_ready(),
-            LinkEvent::Down => gate.set_unready("the link is down"),
-            LinkEvent::Notice { .. } => {} // Logic has nothing to say by itself.
-        }
     }
 }
 

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use im_logic::config::{Config, DEFAULTS, ENV_PREFIX};
-use im_logic::links;
 use im_logic::service::{PEERS, Parts, Service};
 use service_kit::admin::Readiness;
 use service_kit::drain::{self, Drain};
 use service_kit::rpc::LinkConfig;
 use service_kit::token::TokenVerifier;
-use service_kit::{admin, config, exit, listen, rpc, telemetry, tls};
+use service_kit::{admin, config, exit, links, listen, rpc, telemetry, tls};
 
 fn main() -> ExitCode {
     exit::run("im-logic", || {

@@ -1,7 +1,7 @@
 //! What a process needs to be a process, and no word of what it is for.
 //!
 //! Read in this order: [`config`], [`exit`], [`telemetry`], [`admin`], [`listen`], [`tls`],
-//! [`token`], [`clock`], [`drain`], [`snowflake`], [`rpc`].
+//! [`token`], [`clock`], [`drain`], [`snowflake`], [`rpc`], [`links`].
 
 pub mod config;
 pub mod exit;
@@ -18,6 +18,7 @@ pub mod clock;
 pub mod drain;
 pub mod snowflake;
 
+pub mod links;
 pub mod rpc;
 
 #[cfg(feature = "testing")]

@@ -6,7 +6,6 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use im_logic::links::{self, Watch};
 use im_logic::service::{PEERS, Parts, Service};
 use prost::Message;
 use protocol::kind::{client, method};
@@ -17,6 +16,7 @@ use protocol::wire::{AccountKind, EntryKind, Priority, Send, SendAck};
 use protocol::{ClientMessageId, ConversationId, Refusal, content};
 use service_kit::admin::Readiness;
 use service_kit::drain::Drain;
+use service_kit::links::{self, Watch};
 use service_kit::rpc::{self, Handler, Link, LinkConfig, Peer, Request};
 use service_kit::snowflake::Snowflakes;
 use service_kit::testing::Authority;

@@ -1,8 +1,10 @@
-//! The links to the other tiers, each a condition of readiness.
+//! Links to other tiers that are only asked on, each a condition of readiness.
+//!
+//! Not here: a link on which the other end speaks by itself; its reader keeps the gate.
 
-use service_kit::admin::{Readiness, ReadyGate};
-use service_kit::drain::Drain;
-use service_kit::rpc::{self, Link, LinkConfig, LinkEvent, LinkEvents};
+use crate::admin::{Readiness, ReadyGate};
+use crate::drain::Drain;
+use crate::rpc::{self, Link, LinkConfig, LinkEvent, LinkEvents};
 
 /// Looks after a link.
 #[derive(Debug)]
