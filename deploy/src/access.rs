@@ -71,8 +71,8 @@ impl Access {
     }
 
     fn config(&self, credential: Credential, client_name: &str) -> ClientConfig {
-        let address = self.addresses.clients.to_string();
-        let mut config = ClientConfig::new([address], self.authority.fleet_ca(), credential);
+        let addresses = self.addresses.all_clients();
+        let mut config = ClientConfig::new(addresses, self.authority.fleet_ca(), credential);
         client_name.clone_into(&mut config.client_name);
         config
     }

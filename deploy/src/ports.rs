@@ -17,6 +17,9 @@ const FREE_PORTS: RangeInclusive<u16> = 21_000..=29_999;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Ports (default or a free one when not set; 0: not set)")]
 pub struct PortOptions {
+    /// Free ports instead of the defaults, for one of several clusters at once
+    #[arg(long, env = "SWARM_FREE_PORTS")]
+    pub free_ports: bool,
     /// Where robots, people and the planner connect; default 7443
     #[arg(long, env = "SWARM_CLIENT_PORT", value_name = "PORT")]
     pub client_port: Option<u16>,
@@ -50,9 +53,9 @@ pub struct PortOptions {
 }
 
 /// The addresses of a running cluster. One type for the run file, the tiers and what is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Addresses {
-    /// Where clients connect, with TLS.
+    /// Where clients connect, with TLS: the first gateway.
     pub clients: SocketAddr,
     /// im-logic's links.
     pub logic: SocketAddr,
@@ -72,6 +75,30 @@ pub struct Addresses {
     pub bridge_admin: SocketAddr,
     /// The mock model.
     pub mock: SocketAddr,
+    /// The gateways after the first.
+    #[serde(default)]
+    pub further_gateways: Vec<GatewayAddresses>,
+}
+
+/// Where a gateway is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayAddresses {
+    /// Where clients connect, with TLS.
+    pub clients: SocketAddr,
+    /// Its admin port.
+    pub admin: SocketAddr,
+}
+
+impl Addresses {
+    /// Where clients connect: every gateway.
+    #[must_use]
+    pub fn all_clients(&self) -> Vec<String> {
+        let further = self.further_gateways.iter().map(|gateway| gateway.clients);
+        std::iter::once(self.clients)
+            .chain(further)
+            .map(|address| address.to_string())
+            .collect()
+    }
 }
 
 /// Why there are no ports.
@@ -90,22 +117,27 @@ pub enum PortError {
 
 impl PortOptions {
     /// Chooses every port by trying to listen on it. The search for free ones starts at `seed`.
-    pub fn choose(&self, seed: u64) -> Result<Addresses, PortError> {
-        self.choose_with(seed, |address| TcpListener::bind(address).map(drop))
+    /// The gateways after the first have the next ports, or free ones.
+    pub fn choose(&self, seed: u64, gateways: usize) -> Result<Addresses, PortError> {
+        self.choose_with(seed, gateways, |address| {
+            TcpListener::bind(address).map(drop)
+        })
     }
 
     /// The same with another way to try an address.
     fn choose_with(
         &self,
         seed: u64,
+        gateways: usize,
         try_listen: impl FnMut(SocketAddr) -> std::io::Result<()>,
     ) -> Result<Addresses, PortError> {
         let mut choice = Choice {
+            defaults: !self.free_ports,
             chosen: self.set_ports(),
             next_free: seed,
             try_listen,
         };
-        Ok(Addresses {
+        let mut addresses = Addresses {
             clients: choice.port("--client-port", self.client_port, 7443)?,
             logic: choice.port("--logic-port", self.logic_port, 7402)?,
             router: choice.port("--router-port", self.router_port, 7403)?,
@@ -116,7 +148,15 @@ impl PortOptions {
             store_admin: choice.port("--store-admin-port", self.store_admin_port, 7504)?,
             bridge_admin: choice.port("--bridge-admin-port", self.bridge_admin_port, 7505)?,
             mock: choice.port("--mock-port", self.mock_port, 7506)?,
-        })
+            further_gateways: Vec::new(),
+        };
+        for (clients, admin) in (7444..).zip(7544..).take(gateways.saturating_sub(1)) {
+            addresses.further_gateways.push(GatewayAddresses {
+                clients: choice.port("--gateways", None, clients)?,
+                admin: choice.port("--gateways", None, admin)?,
+            });
+        }
+        Ok(addresses)
     }
 
     /// Ports that no default and no free choice may take.
@@ -140,6 +180,8 @@ impl PortOptions {
 }
 
 struct Choice<F> {
+    /// Whether defaults are taken when they are free.
+    defaults: bool,
     chosen: Vec<u16>,
     next_free: u64,
     try_listen: F,
@@ -156,7 +198,7 @@ impl<F: FnMut(SocketAddr) -> std::io::Result<()>> Choice<F> {
             let twice = self.chosen.iter().filter(|taken| **taken == port).count() > 1;
             return self.refuse_or_take(key, port, twice);
         }
-        if self.is_free(default) {
+        if self.defaults && self.is_free(default) {
             return Ok(self.take(default));
         }
         let span = u64::from(FREE_PORTS.end() - FREE_PORTS.start()) + 1;
@@ -226,7 +268,7 @@ mod tests {
     #[test]
     fn defaults_are_used_when_free() {
         let addresses = PortOptions::default()
-            .choose_with(0, only_these_taken(&[]))
+            .choose_with(0, 1, only_these_taken(&[]))
             .unwrap();
         assert_eq!(addresses.clients.to_string(), "127.0.0.1:7443");
         assert_eq!(addresses.mock.port(), 7506);
@@ -236,7 +278,7 @@ mod tests {
     fn a_taken_default_falls_back_to_a_free_port_and_never_to_the_same_twice() {
         let taken = [7443, 7402, 21_000, 21_002];
         let addresses = PortOptions::default()
-            .choose_with(0, only_these_taken(&taken))
+            .choose_with(0, 1, only_these_taken(&taken))
             .unwrap();
         assert_eq!(addresses.clients.port(), 21_001);
         assert_eq!(addresses.logic.port(), 21_003);
@@ -244,9 +286,23 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_beside_others_leaves_the_defaults_alone() {
+        let options = PortOptions {
+            free_ports: true,
+            logic_port: Some(7402),
+            ..PortOptions::default()
+        };
+        let addresses = options.choose_with(0, 2, only_these_taken(&[])).unwrap();
+        assert_eq!(addresses.clients.port(), 21_000);
+        assert_eq!(addresses.logic.port(), 7402, "it is set");
+        let further = addresses.further_gateways[0];
+        assert!(further.clients.port() > 21_000 && further.admin.port() > 21_000);
+    }
+
+    #[test]
     fn the_search_wraps_at_the_end_of_the_range() {
         let addresses = PortOptions::default()
-            .choose_with(8_999, only_these_taken(&[7443, 29_999]))
+            .choose_with(8_999, 1, only_these_taken(&[7443, 29_999]))
             .unwrap();
         assert_eq!(addresses.clients.port(), 21_000);
     }
@@ -259,7 +315,7 @@ mod tests {
             store_port: Some(port),
             ..PortOptions::default()
         };
-        let error = anyhow::Error::from(options.choose(7).unwrap_err());
+        let error = anyhow::Error::from(options.choose(7, 1).unwrap_err());
         let text = format!("{error:#}");
         assert!(
             text.contains("--store-port") && text.contains(&port.to_string()),
@@ -276,16 +332,30 @@ mod tests {
             mock_port: Some(9000),
             ..PortOptions::default()
         };
-        assert!(twice.choose_with(0, only_these_taken(&[])).is_err());
+        assert!(twice.choose_with(0, 1, only_these_taken(&[])).is_err());
         let crossed = PortOptions {
             mock_port: Some(7443),
             ..PortOptions::default()
         };
-        let addresses = crossed.choose_with(0, only_these_taken(&[])).unwrap();
+        let addresses = crossed.choose_with(0, 1, only_these_taken(&[])).unwrap();
         assert_eq!(
             (addresses.mock.port(), addresses.clients.port()),
             (7443, 21_000)
         );
+    }
+
+    #[test]
+    fn further_gateways_have_the_next_ports_or_free_ones() {
+        let addresses = PortOptions::default()
+            .choose_with(0, 3, only_these_taken(&[7444]))
+            .unwrap();
+        let [second, third] = addresses.further_gateways[..] else {
+            panic!("{addresses:?}");
+        };
+        assert_eq!((second.clients.port(), second.admin.port()), (21_000, 7544));
+        assert_eq!((third.clients.port(), third.admin.port()), (7445, 7545));
+        let all = ["127.0.0.1:7443", "127.0.0.1:21000", "127.0.0.1:7445"];
+        assert_eq!(addresses.all_clients(), all);
     }
 
     #[test]
@@ -295,7 +365,7 @@ mod tests {
             mock_port: Some(0),
             ..PortOptions::default()
         };
-        let addresses = options.choose_with(0, only_these_taken(&[])).unwrap();
+        let addresses = options.choose_with(0, 1, only_these_taken(&[])).unwrap();
         assert_eq!(addresses.clients.port(), 7443);
     }
 }

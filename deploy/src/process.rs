@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::restart::Exit;
 use crate::screen;
 use crate::state::TierProcess;
-use crate::tiers::Tier;
+use crate::tiers::Instance;
 
 /// How long a tier has between SIGTERM and SIGKILL: its own drain and a little more.
 const STOP_GRACE: Duration = Duration::from_secs(8);
@@ -28,7 +28,7 @@ const LEFTOVER_POLL: Duration = Duration::from_millis(20);
 /// How a tier is started.
 #[derive(Debug, Clone)]
 pub(crate) struct Launch {
-    pub(crate) tier: Tier,
+    pub(crate) instance: Instance,
     pub(crate) executable: PathBuf,
     pub(crate) environment: Vec<(String, String)>,
 }
@@ -48,10 +48,10 @@ impl Launch {
             .process_group(0)
             .spawn()?;
         if let Some(out) = child.stdout.take() {
-            tokio::spawn(pass_on(self.tier, out));
+            tokio::spawn(pass_on(self.instance, out));
         }
         if let Some(err) = child.stderr.take() {
-            tokio::spawn(pass_on(self.tier, err));
+            tokio::spawn(pass_on(self.instance, err));
         }
         Ok(child)
     }
@@ -84,7 +84,7 @@ pub(crate) fn exit_of(status: ExitStatus) -> Exit {
 }
 
 /// SIGTERM, the grace, SIGKILL. `hurry` cuts the grace short.
-pub(crate) async fn stop(tier: Tier, child: &mut Child, hurry: &CancellationToken) {
+pub(crate) async fn stop(instance: Instance, child: &mut Child, hurry: &CancellationToken) {
     if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
         signal(pid, Signal::SIGTERM);
     }
@@ -93,7 +93,7 @@ pub(crate) async fn stop(tier: Tier, child: &mut Child, hurry: &CancellationToke
         () = hurry.cancelled() => {}
         () = tokio::time::sleep(STOP_GRACE) => {}
     }
-    screen::killed(tier);
+    screen::killed(instance);
     // It fails when the process has ended, which is what is wanted.
     drop(child.kill().await);
 }
@@ -103,7 +103,7 @@ pub(crate) async fn stop_leftover(left: &TierProcess) {
     if !is_still(left) {
         return;
     }
-    screen::leftover(left.tier, left.pid);
+    screen::leftover(left.instance(), left.pid);
     signal(left.pid, Signal::SIGTERM);
     let ended = async {
         while is_still(left) {
@@ -111,7 +111,7 @@ pub(crate) async fn stop_leftover(left: &TierProcess) {
         }
     };
     if tokio::time::timeout(STOP_GRACE, ended).await.is_err() {
-        screen::killed(left.tier);
+        screen::killed(left.instance());
         signal(left.pid, Signal::SIGKILL);
     }
 }
@@ -135,9 +135,9 @@ fn signal(pid: i32, signal: Signal) {
     }
 }
 
-async fn pass_on(tier: Tier, stream: impl AsyncRead + Unpin) {
+async fn pass_on(instance: Instance, stream: impl AsyncRead + Unpin) {
     let mut lines = BufReader::new(stream).split(b'\n');
     while let Ok(Some(line)) = lines.next_segment().await {
-        screen::log_line(tier, &String::from_utf8_lossy(&line));
+        screen::log_line(instance, &String::from_utf8_lossy(&line));
     }
 }

@@ -5,10 +5,10 @@ use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use crate::restart::Exit;
-use crate::tiers::Tier;
+use crate::tiers::{Instance, Tier};
 
 /// The width of the column that says who speaks: the longest name of a tier.
-const WHO_WIDTH: usize = 10;
+const WHO_WIDTH: usize = 12;
 
 /// One line of an answer. A closed pipe ends the interest in it, not the work.
 pub fn say(line: impl AsRef<str>) {
@@ -21,8 +21,8 @@ pub fn news(line: impl AsRef<str>) {
 }
 
 /// A line that a tier logged.
-pub(crate) fn log_line(tier: Tier, line: &str) {
-    let colour = match tier {
+pub(crate) fn log_line(instance: Instance, line: &str) {
+    let colour = match instance.tier {
         Tier::Store => "32",
         Tier::Router => "33",
         Tier::Logic => "34",
@@ -30,33 +30,30 @@ pub(crate) fn log_line(tier: Tier, line: &str) {
         Tier::Mock => "90",
         Tier::Bridge => "35",
     };
-    prefixed(tier.binary(), colour, line);
+    prefixed(&instance.to_string(), colour, line);
 }
 
-pub(crate) fn restarting(tier: Tier, exit: Exit, wait: Duration) {
+pub(crate) fn restarting(instance: Instance, exit: Exit, wait: Duration) {
     let wait = wait.as_millis();
     news(format!(
         "{} ended {}; starting it again in {wait} ms",
-        tier.binary(),
+        instance,
         how(exit)
     ));
 }
 
-pub(crate) fn cannot_start(tier: Tier, error: &std::io::Error) {
-    news(format!("{} cannot be started: {error}", tier.binary()));
+pub(crate) fn cannot_start(instance: Instance, error: &std::io::Error) {
+    news(format!("{} cannot be started: {error}", instance));
 }
 
-pub(crate) fn killed(tier: Tier) {
-    news(format!(
-        "{} did not stop in time and was killed",
-        tier.binary()
-    ));
+pub(crate) fn killed(instance: Instance) {
+    news(format!("{} did not stop in time and was killed", instance));
 }
 
-pub(crate) fn leftover(tier: Tier, pid: i32) {
+pub(crate) fn leftover(instance: Instance, pid: i32) {
     news(format!(
         "stopping {} (process {pid}), left over from a supervisor that was killed",
-        tier.binary()
+        instance
     ));
 }
 

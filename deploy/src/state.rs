@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::ports::Addresses;
 use crate::private_file;
-use crate::tiers::Tier;
+use crate::tiers::{Instance, Tier};
 
 /// Why the state folder cannot be used.
 #[derive(Debug, Error)]
@@ -58,14 +58,28 @@ pub struct RunFile {
 /// One process of a running cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TierProcess {
-    /// Which.
+    /// What it is for.
     pub tier: Tier,
+    /// Which of the tier's processes it is, from 0.
+    #[serde(default)]
+    pub number: usize,
     /// Its process id.
     pub pid: i32,
     /// Its binary.
     pub executable: PathBuf,
     /// How often it was started again.
     pub restarts: u32,
+}
+
+impl TierProcess {
+    /// Which process of the cluster it is.
+    #[must_use]
+    pub const fn instance(&self) -> Instance {
+        Instance {
+            tier: self.tier,
+            number: self.number,
+        }
+    }
 }
 
 /// The folder.
@@ -224,9 +238,10 @@ mod tests {
         let run = RunFile {
             supervisor_pid: 7,
             started_at_ms: 8,
-            addresses: PortOptions::default().choose(0).unwrap(),
+            addresses: PortOptions::default().choose(0, 1).unwrap(),
             tiers: vec![TierProcess {
                 tier: Tier::Store,
+                number: 0,
                 pid: 9,
                 executable: "/x/im-store".into(),
                 restarts: 0,

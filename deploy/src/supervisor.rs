@@ -17,7 +17,7 @@ use crate::process::{self, Launch};
 use crate::restart::{Decision, Exit, Restarts};
 use crate::screen;
 use crate::state::{RunFile, State, StateError, TierProcess};
-use crate::tiers::{Tier, Wiring};
+use crate::tiers::{Instance, Tier, Wiring};
 
 /// How long a cluster may take until all tiers are ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ pub enum SupervisorError {
     #[error("{tier} ended {how}; its last lines above say why")]
     GaveUp {
         /// Which.
-        tier: &'static str,
+        tier: Instance,
         /// How.
         how: String,
     },
@@ -67,7 +67,7 @@ pub struct Supervisor {
     board: Board,
     hurry: CancellationToken,
     /// At most one message of each tier: it gives up once.
-    gave_up: mpsc::Receiver<(Tier, Exit)>,
+    gave_up: mpsc::Receiver<(Instance, Exit)>,
 }
 
 #[derive(Debug)]
@@ -92,23 +92,23 @@ impl Supervisor {
     pub fn start(
         state: &State,
         wiring: &Wiring<'_>,
-        tiers: &[Tier],
+        instances: &[Instance],
     ) -> Result<Self, SupervisorError> {
         let binaries = std::env::current_exe().unwrap_or_default();
         let binaries = binaries.parent().unwrap_or_else(|| Path::new("."));
         let board = Board::new(state.clone(), wiring)?;
         let hurry = CancellationToken::new();
-        let (say_gave_up, gave_up) = mpsc::channel(Tier::ALL.len());
+        let (say_gave_up, gave_up) = mpsc::channel(instances.len().max(1));
         let mut launches = Vec::new();
-        for &tier in tiers {
-            let executable = binaries.join(tier.binary());
+        for &instance in instances {
+            let executable = binaries.join(instance.tier.binary());
             if !executable.is_file() {
                 return Err(SupervisorError::NotBuilt { path: executable });
             }
             launches.push(Launch {
-                tier,
+                instance,
                 executable,
-                environment: wiring.environment(tier),
+                environment: wiring.environment(instance),
             });
         }
         let keepers = launches
@@ -137,19 +137,19 @@ impl Supervisor {
     }
 
     /// Waits until every tier says that it is ready, and tells what a long wait is for.
-    pub async fn ready(&mut self, tiers: &[Tier]) -> Result<(), SupervisorError> {
-        let addresses = self.board.run.lock().addresses;
+    pub async fn ready(&mut self, instances: &[Instance]) -> Result<(), SupervisorError> {
+        let addresses = self.board.run.lock().addresses.clone();
         let began = clock::now();
         let deadline = began + READY_TIMEOUT;
         let mut told = String::new();
-        for &tier in tiers {
+        for &instance in instances {
             loop {
-                let waits_for = match probe::ready(tier.admin(&addresses)).await {
+                let waits_for = match probe::ready(instance.admin(&addresses)).await {
                     Readiness::Ready => break,
                     Readiness::Waiting(why) => why,
                     Readiness::Away => "not up".into(),
                 };
-                let what = format!("{}: {waits_for}", tier.binary());
+                let what = format!("{instance}: {waits_for}");
                 if clock::now() > deadline {
                     return Err(SupervisorError::NotReady { what });
                 }
@@ -170,7 +170,7 @@ impl Supervisor {
     pub async fn gave_up(&mut self) -> SupervisorError {
         match self.gave_up.recv().await {
             Some((tier, exit)) => SupervisorError::GaveUp {
-                tier: tier.binary(),
+                tier,
                 how: screen::how(exit),
             },
             None => std::future::pending().await,
@@ -207,7 +207,7 @@ impl Board {
         let run = RunFile {
             supervisor_pid: i32::try_from(std::process::id()).unwrap_or_default(),
             started_at_ms: clock::unix_ms(),
-            addresses: wiring.addresses,
+            addresses: wiring.addresses.clone(),
             tiers: Vec::new(),
         };
         state.write_run(&run)?;
@@ -219,7 +219,8 @@ impl Board {
 
     fn started(&self, process: TierProcess) {
         let mut run = self.run.lock();
-        run.tiers.retain(|other| other.tier != process.tier);
+        run.tiers
+            .retain(|other| other.instance() != process.instance());
         run.tiers.push(process);
         if let Err(error) = self.state.write_run(&run) {
             screen::news(format!("{error}: `swarm status` will be out of date"));
@@ -233,7 +234,7 @@ struct Keeping {
     board: Board,
     stop: CancellationToken,
     hurry: CancellationToken,
-    gave_up: mpsc::Sender<(Tier, Exit)>,
+    gave_up: mpsc::Sender<(Instance, Exit)>,
 }
 
 /// How one life of a process ended.
@@ -252,11 +253,11 @@ impl Keeping {
             match restarts.ended(exit, started, clock::now()) {
                 Decision::GiveUp => {
                     // There is room for each tier; the receiver is gone when everything stops anyway.
-                    self.gave_up.try_send((self.launch.tier, exit)).ok();
+                    self.gave_up.try_send((self.launch.instance, exit)).ok();
                     return;
                 }
                 Decision::RestartAfter(wait) => {
-                    screen::restarting(self.launch.tier, exit, wait);
+                    screen::restarting(self.launch.instance, exit, wait);
                     tokio::select! {
                         () = self.stop.cancelled() => return,
                         () = tokio::time::sleep(wait) => {}
@@ -267,18 +268,19 @@ impl Keeping {
     }
 
     async fn live(&self, restarts: u32) -> LifeEnd {
-        let tier = self.launch.tier;
+        let instance = self.launch.instance;
         let started = clock::now();
         let mut child = match self.launch.start() {
             Ok(child) => child,
             Err(error) => {
-                screen::cannot_start(tier, &error);
+                screen::cannot_start(instance, &error);
                 return LifeEnd::Ended(Exit::Code(1), started);
             }
         };
         if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
             self.board.started(TierProcess {
-                tier,
+                tier: instance.tier,
+                number: instance.number,
                 pid,
                 executable: self.launch.executable.clone(),
                 restarts,
@@ -290,7 +292,7 @@ impl Keeping {
                 LifeEnd::Ended(exit, started)
             }
             () = self.stop.cancelled() => {
-                process::stop(tier, &mut child, &self.hurry).await;
+                process::stop(instance, &mut child, &self.hurry).await;
                 LifeEnd::Stopped
             }
         }

@@ -1,18 +1,19 @@
 //! The processes of a cluster: their order, their binaries, and the configuration each gets in its
 //! environment.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::authority::{Authority, CertificateFiles, FLEET};
-use crate::ports::Addresses;
+use crate::ports::{Addresses, GatewayAddresses};
 
 /// The planner's account.
 pub const PLANNER: &str = "planner";
 
-/// One process of a cluster.
+/// What a process of a cluster is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tier {
@@ -55,7 +56,7 @@ impl Tier {
         }
     }
 
-    /// Where it says whether it is ready.
+    /// Where its first process says whether it is ready.
     #[must_use]
     pub const fn admin(self, addresses: &Addresses) -> SocketAddr {
         match self {
@@ -65,6 +66,58 @@ impl Tier {
             Self::Gateway => addresses.gateway_admin,
             Self::Mock => addresses.mock,
             Self::Bridge => addresses.bridge_admin,
+        }
+    }
+}
+
+/// One process of a cluster: its tier, and which of the tier's processes it is, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Instance {
+    /// What it is for.
+    pub tier: Tier,
+    /// Only gateways have others than 0.
+    pub number: usize,
+}
+
+impl Instance {
+    /// All processes of a cluster, in the order of [`Tier::ALL`].
+    #[must_use]
+    pub fn all(tiers: &[Tier], gateways: usize) -> Vec<Self> {
+        let of = |tier: &Tier| {
+            let count = if *tier == Tier::Gateway { gateways } else { 1 };
+            let tier = *tier;
+            (0..count).map(move |number| Self { tier, number })
+        };
+        tiers.iter().flat_map(of).collect()
+    }
+
+    /// Where it says whether it is ready.
+    #[must_use]
+    pub fn admin(self, addresses: &Addresses) -> SocketAddr {
+        let further = self.further_gateway(addresses).map(|gateway| gateway.admin);
+        further.unwrap_or_else(|| self.tier.admin(addresses))
+    }
+
+    /// Where clients reach it, if it is a gateway.
+    fn clients(self, addresses: &Addresses) -> SocketAddr {
+        let further = self
+            .further_gateway(addresses)
+            .map(|gateway| gateway.clients);
+        further.unwrap_or(addresses.clients)
+    }
+
+    fn further_gateway(self, addresses: &Addresses) -> Option<&GatewayAddresses> {
+        let number = self.number.checked_sub(1)?;
+        addresses.further_gateways.get(number)
+    }
+}
+
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.tier.binary())?;
+        match self.number {
+            0 => Ok(()),
+            number => write!(f, "-{}", number + 1),
         }
     }
 }
@@ -103,29 +156,29 @@ impl ModelChoice {
 }
 
 impl Wiring<'_> {
-    /// The environment of a tier: only what differs from its defaults, so that a user's own
+    /// The environment of a process: only what differs from its defaults, so that a user's own
     /// variables reach it.
     #[must_use]
-    pub fn environment(&self, tier: Tier) -> Vec<(String, String)> {
-        let mut variables = Variables::new(tier);
+    pub fn environment(&self, instance: Instance) -> Vec<(String, String)> {
+        let mut variables = Variables::new(instance.tier);
         let addresses = &self.addresses;
-        match tier {
+        match instance.tier {
             Tier::Store => {
-                self.link_end(&mut variables, tier, addresses.store);
+                self.link_end(&mut variables, instance, addresses.store);
                 variables.address("LINKS__ROUTER", addresses.router);
                 let url = format!("sqlite://{}", self.database.display());
                 variables.set("DATABASE__URL", url);
             }
-            Tier::Router => self.link_end(&mut variables, tier, addresses.router),
+            Tier::Router => self.link_end(&mut variables, instance, addresses.router),
             Tier::Logic => {
-                self.link_end(&mut variables, tier, addresses.logic);
+                self.link_end(&mut variables, instance, addresses.logic);
                 variables.address("LINKS__STORE", addresses.store);
                 variables.address("LINKS__ROUTER", addresses.router);
                 variables.path("TOKENS__PUBLIC_KEY", &self.authority.token_public_key());
                 variables.set("TOKENS__FLEET", FLEET.into());
             }
             Tier::Gateway => {
-                self.link_end(&mut variables, tier, addresses.clients);
+                self.link_end(&mut variables, instance, instance.clients(addresses));
                 variables.address("LINKS__LOGIC", addresses.logic);
                 variables.address("LINKS__ROUTER", addresses.router);
                 let public = self.authority.public_certificate();
@@ -135,7 +188,7 @@ impl Wiring<'_> {
             Tier::Mock => variables.address("LISTEN__ADDRESS", addresses.mock),
             Tier::Bridge => {
                 variables.address("ADMIN__LISTEN", addresses.bridge_admin);
-                variables.address("SERVER__ADDRESS", addresses.clients);
+                variables.set("SERVER__ADDRESS", addresses.all_clients().join(","));
                 variables.path("SERVER__CA", &self.authority.fleet_ca());
                 variables.path("SERVER__TOKEN", &self.planner_token);
                 if self.model == ModelChoice::Mock {
@@ -147,10 +200,10 @@ impl Wiring<'_> {
     }
 
     /// What every tier with internal links has.
-    fn link_end(&self, variables: &mut Variables, tier: Tier, listen: SocketAddr) {
+    fn link_end(&self, variables: &mut Variables, instance: Instance, listen: SocketAddr) {
         variables.address("LISTEN__ADDRESS", listen);
-        variables.address("ADMIN__LISTEN", tier.admin(&self.addresses));
-        let files = self.authority.tier_certificate(tier.binary());
+        variables.address("ADMIN__LISTEN", instance.admin(&self.addresses));
+        let files = self.authority.tier_certificate(instance.tier.binary());
         variables.certificate("INTERNAL_TLS", &files);
         variables.path("INTERNAL_TLS__CA", &self.authority.internal_ca());
     }

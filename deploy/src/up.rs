@@ -17,7 +17,7 @@ use crate::private_file;
 use crate::screen::{news, say};
 use crate::state::{State, checkout};
 use crate::supervisor::{Supervisor, SupervisorError};
-use crate::tiers::{ModelChoice, PLANNER, Tier, Wiring};
+use crate::tiers::{Instance, ModelChoice, PLANNER, Wiring};
 
 /// The robot whose credential the first line to paste uses.
 const FIRST_ROBOT: &str = "my-robot";
@@ -25,12 +25,25 @@ const FIRST_ROBOT: &str = "my-robot";
 /// What `up` does besides.
 #[derive(Debug, Args)]
 pub struct UpOptions {
+    /// How many gateways
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = gateways)]
+    gateways: usize,
     /// Runs the demonstration, prints its summary, stops everything and exits
     #[arg(long)]
     demo: bool,
     /// Which demonstration.
     #[command(flatten)]
     demo_options: DemoOptions,
+}
+
+/// Gateways on one machine: beyond some, nothing is gained.
+const GATEWAYS_MAX: usize = 16;
+
+fn gateways(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=GATEWAYS_MAX).contains(&count) => Ok(count),
+        _ => Err(format!("not a number from 1 to {GATEWAYS_MAX}")),
+    }
 }
 
 /// Runs a cluster until it is told to stop, or until its demonstration has ended.
@@ -43,17 +56,17 @@ pub async fn run(state: &State, options: &UpOptions, ports: &PortOptions) -> any
     let mut signals = Signals::new()?;
     let _lock = state.lock()?;
     Supervisor::clear_leftovers(state).await;
-    let addresses = ports.choose(clock::unix_ms())?;
+    let addresses = ports.choose(clock::unix_ms(), options.gateways)?;
     let model = model_choice(std::env::vars_os());
     let authority = Authority::open(state.folder(), clock::unix_ms())?;
-    let tiers = model.tiers();
-    let mut supervisor = start(state, &authority, addresses, model, &tiers)?;
+    let instances = Instance::all(&model.tiers(), options.gateways);
+    let mut supervisor = start(state, &authority, addresses.clone(), model, &instances)?;
     let served = {
         let ready = async {
-            supervisor.ready(&tiers).await?;
+            supervisor.ready(&instances).await?;
             let seconds = (clock::now() - began).as_secs_f64();
             news(format!("all tiers are ready after {seconds:.1} s"));
-            welcome(state, &authority, &addresses, model)?;
+            welcome(state, &authority, &addresses, model, &instances)?;
             anyhow::Ok(())
         };
         tokio::select! {
@@ -91,7 +104,7 @@ fn start(
     authority: &Authority,
     addresses: Addresses,
     model: ModelChoice,
-    tiers: &[Tier],
+    instances: &[Instance],
 ) -> anyhow::Result<Supervisor> {
     let data = state.data();
     private_file::make_folder(&data).with_context(|| format!("cannot use {}", data.display()))?;
@@ -102,7 +115,7 @@ fn start(
         database: data.join("history.db"),
         model,
     };
-    Ok(Supervisor::start(state, &wiring, tiers)?)
+    Ok(Supervisor::start(state, &wiring, instances)?)
 }
 
 /// Until it is told to stop, a tier cannot be kept running, or the demonstration has ended.
@@ -156,18 +169,20 @@ fn welcome(
     authority: &Authority,
     addresses: &Addresses,
     model: ModelChoice,
+    instances: &[Instance],
 ) -> anyhow::Result<()> {
     let robot = authority.robot(FIRST_ROBOT, clock::unix_ms())?;
-    say(format!("clients     {} (TLS 1.3)", addresses.clients));
-    say(format!("authority   {}", authority.fleet_ca().display()));
-    say(format!("state       {}", state.folder().display()));
-    for tier in model.tiers() {
-        let admin = tier.admin(addresses);
-        say(format!("{:<11} http://{admin}/metrics", tier.binary()));
+    let clients = addresses.all_clients().join(", ");
+    say(format!("clients      {clients} (TLS 1.3)"));
+    say(format!("authority    {}", authority.fleet_ca().display()));
+    say(format!("state        {}", state.folder().display()));
+    for instance in instances {
+        let (name, admin) = (instance.to_string(), instance.admin(addresses));
+        say(format!("{name:<12} http://{admin}/metrics"));
     }
     say(match model {
-        ModelChoice::Mock => "model       the mock; set LLM_BRIDGE__MODEL__BASE_URL for another",
-        ModelChoice::Configured => "model       as configured by LLM_BRIDGE__MODEL__*",
+        ModelChoice::Mock => "model        the mock; set LLM_BRIDGE__MODEL__BASE_URL for another",
+        ModelChoice::Configured => "model        as configured by LLM_BRIDGE__MODEL__*",
     });
     let program = Program::current();
     say("");
@@ -266,6 +281,7 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tiers::Tier;
 
     fn choice(variables: &[(&str, &str)]) -> ModelChoice {
         let pairs = variables.iter();

@@ -11,7 +11,7 @@ use crate::authority::Authority;
 use crate::cli::CredentialKind;
 use crate::probe::{self, Readiness};
 use crate::screen;
-use crate::state::{RunFile, State};
+use crate::state::{RunFile, State, TierProcess};
 use crate::supervisor::Supervisor;
 
 /// `swarm status`.
@@ -21,7 +21,8 @@ pub async fn status(state: &State) -> anyhow::Result<()> {
     let up = Duration::from_secs(up_s);
     let (pid, folder) = (run.supervisor_pid, state.folder().display());
     screen::say(format!("cluster on {folder}, process {pid}, up {up:?}"));
-    screen::say(format!("clients connect to {}", run.addresses.clients));
+    let clients = run.addresses.all_clients().join(", ");
+    screen::say(format!("clients connect to {clients}"));
     for line in tier_lines(&run).await {
         screen::say(line);
     }
@@ -30,10 +31,10 @@ pub async fn status(state: &State) -> anyhow::Result<()> {
 
 async fn tier_lines(run: &RunFile) -> Vec<String> {
     let mut tiers = run.tiers.clone();
-    tiers.sort_by_key(|process| process.tier);
+    tiers.sort_by_key(TierProcess::instance);
     let mut lines = Vec::new();
     for process in tiers {
-        let admin = process.tier.admin(&run.addresses);
+        let admin = process.instance().admin(&run.addresses);
         let readiness = match probe::ready(admin).await {
             Readiness::Ready => "ready".to_owned(),
             Readiness::Waiting(why) => format!("waiting: {why}"),
@@ -44,8 +45,8 @@ async fn tier_lines(run: &RunFile) -> Vec<String> {
             n => format!(", restarted {n}x"),
         };
         lines.push(format!(
-            "{:<10}  pid {:<8} http://{admin}  {readiness}{restarts}",
-            process.tier.binary(),
+            "{:<12}  pid {:<8} http://{admin}  {readiness}{restarts}",
+            process.instance().to_string(),
             process.pid
         ));
     }

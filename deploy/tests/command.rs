@@ -98,7 +98,7 @@ fn a_second_cluster_on_the_folder_is_refused_with_the_first_ones_process() {
         .write_run(&RunFile {
             supervisor_pid: 4711,
             started_at_ms: 0,
-            addresses: PortOptions::default().choose(0).unwrap(),
+            addresses: PortOptions::default().choose(0, 1).unwrap(),
             tiers: Vec::new(),
         })
         .unwrap();
