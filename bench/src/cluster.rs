@@ -9,8 +9,8 @@ use anyhow::{Context as _, ensure};
 use client_sdk::{ClientConfig, Credential};
 use deploy::authority::{Authority, TokenKind};
 use deploy::probe::{self, Readiness};
-use deploy::state::{RunFile, State};
-use deploy::tiers::Tier;
+use deploy::state::{RunFile, State, TierProcess};
+use deploy::tiers::{Instance, Tier};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use service_kit::clock;
@@ -62,18 +62,19 @@ impl Cluster {
     /// # Errors
     /// When the binaries are not built, or it does not become ready in time.
     pub async fn start() -> anyhow::Result<Self> {
-        Self::start_in(tempfile::tempdir()?).await
+        Self::start_in(tempfile::tempdir()?, 1).await
     }
 
-    /// The same on a folder that was used before.
+    /// The same on a folder that may have been used before, with so many gateways.
     ///
     /// # Errors
     /// As [`Cluster::start`].
-    pub async fn start_in(folder: tempfile::TempDir) -> anyhow::Result<Self> {
+    pub async fn start_in(folder: tempfile::TempDir, gateways: usize) -> anyhow::Result<Self> {
         let state = State::new(Some(folder.path().join("state")));
         let log = std::fs::File::create(folder.path().join("log"))?;
         let supervisor = swarm()?
-            .args(["up", "--state"])
+            .args(["up", "--free-ports", "--gateways", &gateways.to_string()])
+            .arg("--state")
             .arg(state.folder())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -155,31 +156,50 @@ impl Cluster {
     }
 
     fn client(&self, credential: Credential) -> anyhow::Result<ClientConfig> {
-        let address = self.run_file()?.addresses.clients.to_string();
         Ok(ClientConfig::new(
-            [address],
+            self.run_file()?.addresses.all_clients(),
             self.authority.fleet_ca(),
             credential,
         ))
     }
 
-    /// Kills a tier as a failing machine would, and waits until another process has its place.
+    /// Kills a tier's first process as a failing machine would, and waits until another has its
+    /// place.
     ///
     /// # Errors
     /// When it does not come back in time.
     pub async fn kill(&mut self, tier: Tier) -> anyhow::Result<()> {
-        let before = pid_of(&self.run_file()?, tier).context("the tier does not run")?;
-        kill(Pid::from_raw(before), Signal::SIGKILL)?;
+        let gone = self.signal(tier, Signal::SIGKILL)?;
+        self.replaced(gone).await?;
+        self.ready().await
+    }
+
+    /// Signals a tier's first process, which is returned.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal(&self, tier: Tier, signal: Signal) -> anyhow::Result<TierProcess> {
+        let process = first_of(&self.run_file()?, tier).context("the tier does not run")?;
+        kill(Pid::from_raw(process.pid), signal)?;
+        Ok(process)
+    }
+
+    /// Waits until another process has the place of this one.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn replaced(&self, gone: TierProcess) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
-        while pid_of(&self.run_file()?, tier) == Some(before) {
+        while self.run_file()?.tiers.contains(&gone) {
+            let instance = gone.instance();
             ensure!(
                 Instant::now() < deadline,
-                "{tier:?} stays away: {}",
+                "{instance} stays away: {}",
                 self.log()
             );
             tokio::time::sleep(READY_POLL).await;
         }
-        self.ready().await
+        Ok(())
     }
 
     /// Stops as Ctrl-C does. Returns how the supervisor ended, and the folder.
@@ -268,24 +288,27 @@ pub fn binaries() -> anyhow::Result<PathBuf> {
 }
 
 async fn first_unready(run: &RunFile) -> Option<String> {
-    for tier in Tier::ALL {
-        if pid_of(run, tier).is_none() {
-            return Some(format!("{} has not started", tier.binary()));
+    let gateways = run.addresses.all_clients().len();
+    for instance in Instance::all(&Tier::ALL, gateways) {
+        if !run
+            .tiers
+            .iter()
+            .any(|process| process.instance() == instance)
+        {
+            return Some(format!("{instance} has not started"));
         }
-        match probe::ready(tier.admin(&run.addresses)).await {
+        match probe::ready(instance.admin(&run.addresses)).await {
             Readiness::Ready => {}
-            Readiness::Waiting(why) => return Some(format!("{}: {why}", tier.binary())),
-            Readiness::Away => return Some(format!("{} is not up", tier.binary())),
+            Readiness::Waiting(why) => return Some(format!("{instance}: {why}")),
+            Readiness::Away => return Some(format!("{instance} is not up")),
         }
     }
     None
 }
 
-fn pid_of(run: &RunFile, tier: Tier) -> Option<i32> {
-    run.tiers
-        .iter()
-        .find(|process| process.tier == tier)
-        .map(|process| process.pid)
+fn first_of(run: &RunFile, tier: Tier) -> Option<TierProcess> {
+    let first = |process: &&TierProcess| process.tier == tier && process.number == 0;
+    run.tiers.iter().find(first).cloned()
 }
 
 /// Waits until a counter of a tier, summed over its labels, has reached this.

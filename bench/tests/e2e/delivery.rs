@@ -46,7 +46,7 @@ async fn every_member_hears_the_same_log_and_history_outlives_a_restart() {
 
     let (status, folder) = cluster.stop().await.unwrap();
     assert!(status.success(), "{status}");
-    let cluster = Cluster::start_in(folder).await.unwrap();
+    let cluster = Cluster::start_in(folder, 1).await.unwrap();
     let ana = Person::connect(cluster.operator("ana").unwrap()).await;
     let yesterday = ana
         .client

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use bench::cluster::Cluster;
 use client_sdk::{Outgoing, SequenceNumber};
 use deploy::tiers::Tier;
+use nix::sys::signal::Signal;
 
 use crate::people::{Group, said, text};
 
@@ -13,8 +14,9 @@ const MESSAGES: usize = 400;
 /// Acks after which the tier is killed: in the middle of the traffic.
 const KILL_AFTER: usize = 100;
 
-async fn survives(tier: Tier) {
-    let mut cluster = Cluster::start().await.unwrap();
+async fn survives(tier: Tier, gateways: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::start_in(folder, gateways).await.unwrap();
     let mut group = Group::make(&cluster).await;
     let conversation = group.conversation;
     let mut sends: Vec<_> = (0..MESSAGES)
@@ -79,20 +81,45 @@ async fn survives(tier: Tier) {
 
 #[tokio::test]
 async fn a_killed_gateway_loses_nothing() {
-    survives(Tier::Gateway).await;
+    survives(Tier::Gateway, 1).await;
 }
 
 #[tokio::test]
 async fn a_killed_logic_tier_loses_nothing() {
-    survives(Tier::Logic).await;
+    survives(Tier::Logic, 1).await;
 }
 
 #[tokio::test]
 async fn a_killed_router_loses_nothing() {
-    survives(Tier::Router).await;
+    survives(Tier::Router, 2).await;
 }
 
 #[tokio::test]
 async fn a_killed_store_loses_nothing() {
-    survives(Tier::Store).await;
+    survives(Tier::Store, 2).await;
+}
+
+#[tokio::test]
+async fn a_killed_gateway_of_several_loses_nothing() {
+    survives(Tier::Gateway, 3).await;
+}
+
+/// The last message of a conversation is committed and acknowledged, and its push dies with the
+/// router and the store. No later message tells of it: the heads of the new store do.
+#[tokio::test]
+async fn what_was_committed_and_never_streamed_is_heard_all_the_same() {
+    let mut cluster = Cluster::start().await.unwrap();
+    let mut group = Group::make(&cluster).await;
+    let conversation = group.conversation;
+    // Stopped, the router takes nothing of the commit stream; what is on its way dies with it.
+    let router = cluster.signal(Tier::Router, Signal::SIGSTOP).unwrap();
+    let sent = group.ana.client.send(conversation, text("最后")).await;
+    let sequence = sent.unwrap().sequence;
+    let store = cluster.signal(Tier::Store, Signal::SIGKILL).unwrap();
+    cluster.signal(Tier::Router, Signal::SIGKILL).unwrap();
+    cluster.replaced(router).await.unwrap();
+    cluster.replaced(store).await.unwrap();
+    cluster.ready().await.unwrap();
+    let heard = group.bo.hear_up_to(conversation, sequence).await;
+    assert_eq!(said(heard.last().unwrap()), "最后");
 }
