@@ -3,13 +3,17 @@
 //!
 //! A key that the embedded file does not have is refused, with the nearest that it has.
 
-use std::net::SocketAddr;
+mod sections;
+
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use toml::{Table, Value};
+
+pub use self::sections::{
+    AdminConfig, DrainConfig, InternalTlsConfig, ListenConfig, LogConfig, LogFormat,
+};
 
 /// How alike two keys must be for one to be suggested for the other, from 0 to 1.
 const SUGGEST_ABOVE: f64 = 0.6;
@@ -250,62 +254,6 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The section `[log]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogConfig {
-    /// What is logged, in the form of `RUST_LOG`.
-    pub filter: String,
-    /// For people or for machines.
-    pub format: LogFormat,
-}
-
-/// The form of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// A line for people.
-    Text,
-    /// A JSON object a line.
-    Json,
-}
-
-/// The section `[admin]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AdminConfig {
-    /// Where `/live`, `/ready` and `/metrics` are served.
-    pub listen: SocketAddr,
-}
-
-/// The section `[listen]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListenConfig {
-    /// Where the process serves what it is for.
-    pub address: SocketAddr,
-}
-
-/// The section `[internal_tls]`: both ends of the links between tiers.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InternalTlsConfig {
-    /// The internal authority's certificate, PEM.
-    pub ca: PathBuf,
-    /// This tier's certificate, PEM.
-    pub certificate: PathBuf,
-    /// Its key, PEM.
-    pub key: PathBuf,
-}
-
-/// The section `[drain]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DrainConfig {
-    /// How long what is in flight may take to end, in milliseconds.
-    pub grace_ms: u64,
-}
-
 /// Whether the embedded file and the type agree: for a test in each service.
 pub fn defaults<C: DeserializeOwned>(default_toml: &str) -> Result<C, ConfigError> {
     load(
@@ -328,6 +276,7 @@ pub fn read_file(key: &str, path: &Path) -> Result<Vec<u8>, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde::Deserialize;
 
     const DEFAULTS: &str = "[listen]\naddress = \"127.0.0.1:0\"\n[drain]\ngrace_ms = 5000\n";
 

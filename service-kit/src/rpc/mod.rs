@@ -5,6 +5,7 @@
 //! sends is `ADMITTED`: before it, a client does not count itself as connected. What the methods
 //! mean is not here.
 
+mod admission;
 mod connection;
 mod keeper;
 mod link;

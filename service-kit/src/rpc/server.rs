@@ -12,7 +12,7 @@ use protocol::kind::method;
 use protocol::{ErrorCode, Frame, FrameCodec, FrameError, Refusal};
 use rustls::ServerConfig;
 use thiserror::Error;
-use tokio::io::{AsyncWriteExt as _, ReadHalf};
+use tokio::io::ReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -22,10 +22,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::codec::FramedRead;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Outgoing, check_length, queued, read_frames, set_options, write_frames};
-use super::{ADMITTED, CONNECT_TIMEOUT, PEERS_MAX, QUEUE_FRAMES_MAX, REQUESTS_AT_WORK_MAX};
+use super::admission::{TlsStream, admit};
+use super::connection::{Outgoing, check_length, queued, read_frames, write_frames};
+use super::{ADMITTED, PEERS_MAX, QUEUE_FRAMES_MAX, REQUESTS_AT_WORK_MAX};
 use crate::drain::Drain;
-use crate::{events, tls};
+use crate::events;
 
 /// After a failed accept: long enough not to spin while the process is out of files.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -190,65 +191,6 @@ async fn permit(semaphore: &Arc<Semaphore>) -> OwnedSemaphorePermit {
         .acquire_owned()
         .await
         .expect("the semaphores of links are never closed")
-}
-
-type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
-
-async fn admit(
-    stream: TcpStream,
-    acceptor: &TlsAcceptor,
-    allowed_peers: &[&str],
-) -> Option<(TlsStream, String)> {
-    set_options(&stream);
-    let handshake = async {
-        let mut stream = acceptor
-            .accept(stream)
-            .await
-            .map_err(|error| ("handshake", error.to_string()))?;
-        let connection = stream.get_ref().1;
-        if connection.alpn_protocol() != Some(tls::ALPN_INTERNAL) {
-            return Err(("protocol", "another ALPN than a link's".to_owned()));
-        }
-        let name = tls::peer_dns_name(connection).unwrap_or_default();
-        if allowed_peers.contains(&name.as_str()) {
-            Ok((stream, name))
-        } else {
-            tell_refused(&mut stream, &name).await;
-            Err(("name", name))
-        }
-    };
-    match tokio::time::timeout(CONNECT_TIMEOUT, handshake).await {
-        Ok(Ok(admitted)) => Some(admitted),
-        Ok(Err((why, detail))) => {
-            events::peer_refused(why, &detail);
-            None
-        }
-        Err(_) => {
-            events::peer_refused("handshake", "timed out");
-            None
-        }
-    }
-}
-
-/// A verified peer learns why it does not get in: somebody has to correct a configuration.
-async fn tell_refused(stream: &mut TlsStream, name: &str) {
-    let refusal = Refusal::new(
-        ErrorCode::Forbidden,
-        format!("a peer named `{name}` is not expected here"),
-    );
-    let frame = Frame {
-        kind: method::FAILED,
-        correlation: 0,
-        deadline_ms: 0,
-        body: refusal.encode(),
-    };
-    let told = async {
-        stream.write_all(&frame.to_bytes()).await?;
-        stream.shutdown().await
-    };
-    if let Err(error) = told.await {
-        events::connection_failed(name, &error);
-    }
 }
 
 async fn run<H: Handler>(stream: TlsStream, name: String, handler: Arc<H>, drain: Drain) {
