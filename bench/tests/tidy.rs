@@ -38,7 +38,15 @@ const ARROWS: [(&str, &[&str]); 10] = [
 
 /// Where a library may be named: files or folders, from the root.
 const FENCES: [(&str, &[&str]); 4] = [
-    ("sqlx", &["im-store/src/sqlite", "im-store/tests"]),
+    (
+        "sqlx",
+        &[
+            "im-store/src/engine.rs",
+            "im-store/src/sqlite",
+            "im-store/src/mysql",
+            "im-store/tests",
+        ],
+    ),
     ("reqwest", &["llm-bridge/src", "llm-bridge/tests", "bench"]),
     (
         "dashmap",

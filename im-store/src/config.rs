@@ -1,11 +1,14 @@
 //! The store's configuration. `config.toml` is its manual.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use service_kit::config::{
     AdminConfig, ConfigError, DrainConfig, InternalTlsConfig, ListenConfig, LogConfig,
 };
+
+use crate::mysql::{Address, AddressError};
 
 /// The variables of this process begin with it.
 pub const ENV_PREFIX: &str = "IM_STORE";
@@ -45,26 +48,52 @@ pub struct LinksConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseConfig {
-    /// `sqlite://PATH`.
+    /// `sqlite://PATH` or `mysql://USER:PASSWORD@HOST:PORT/NAME`.
     pub url: String,
 }
 
+/// Where everything is kept.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// A file on this machine.
+    Sqlite(PathBuf),
+    /// A server.
+    MySql(Address),
+}
+
 impl DatabaseConfig {
-    /// The file of the database.
+    /// The database that the URL names.
     ///
     /// # Errors
-    /// When the URL is of another engine.
-    pub fn sqlite_path(&self) -> Result<PathBuf, ConfigError> {
-        self.url
-            .strip_prefix("sqlite://")
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from)
-            .ok_or_else(|| {
-                ConfigError::Value(format!(
-                    "database.url: `{}` is not of the form sqlite://PATH",
-                    self.url
-                ))
-            })
+    /// When it is of no engine that we have, or does not parse. The URL is not repeated: it may
+    /// have a password.
+    pub fn database(&self) -> Result<Database, ConfigError> {
+        let refused = |why: &dyn fmt::Display| ConfigError::Value(format!("database.url: {why}"));
+        if let Some(path) = self.url.strip_prefix("sqlite://") {
+            if path.is_empty() {
+                return Err(refused(&"not of the form sqlite://PATH"));
+            }
+            return Ok(Database::Sqlite(path.into()));
+        }
+        if self.url.starts_with("mysql://") {
+            let address = self
+                .url
+                .parse()
+                .map_err(|error| refused(&error as &AddressError))?;
+            return Ok(Database::MySql(address));
+        }
+        Err(refused(
+            &"neither sqlite://PATH nor mysql://USER:PASSWORD@HOST:PORT/NAME",
+        ))
+    }
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
+            Self::MySql(address) => address.fmt(f),
+        }
     }
 }
 
@@ -72,17 +101,36 @@ impl DatabaseConfig {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_embedded_file_is_a_configuration() {
-        let config: Config = service_kit::config::defaults(DEFAULTS).unwrap();
-        let path = config.database.sqlite_path().unwrap();
-        assert_eq!(path, PathBuf::from("im-store.db"));
+    fn database(url: &str) -> Result<Database, ConfigError> {
+        let url = url.to_owned();
+        DatabaseConfig { url }.database()
     }
 
     #[test]
-    fn another_engine_is_refused_with_its_key() {
-        let url = "mysql://db/im".to_owned();
-        let error = DatabaseConfig { url }.sqlite_path().unwrap_err();
-        assert!(error.to_string().starts_with("database.url: "), "{error}");
+    fn the_embedded_file_is_a_configuration() {
+        let config: Config = service_kit::config::defaults(DEFAULTS).unwrap();
+        let database = config.database.database().unwrap();
+        assert!(matches!(database, Database::Sqlite(path) if path.as_os_str() == "im-store.db"));
+    }
+
+    #[test]
+    fn the_url_names_the_engine() {
+        let server = database("mysql://im:secret@db:3306/fleet").unwrap();
+        assert!(matches!(server, Database::MySql(_)));
+        assert_eq!(server.to_string(), "mysql://db:3306/fleet");
+    }
+
+    #[test]
+    fn what_is_no_database_is_refused_with_its_key_and_without_its_secret() {
+        for url in [
+            "sqlite://",
+            "redis://im:secret@db/0",
+            "mysql://im:secret@db",
+            "im-store.db",
+        ] {
+            let error = database(url).unwrap_err().to_string();
+            assert!(error.starts_with("database.url: "), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
     }
 }

@@ -5,9 +5,9 @@ use std::fmt::Display;
 
 use protocol::Refusal;
 
-use crate::sqlite::EngineError;
+use crate::engine::EngineError;
 
-/// Another owner of the same file was faster; the batch is decided anew.
+/// Another owner of the same database was faster or in the way; the batch is decided anew.
 pub(crate) fn commit_lost() {
     metrics::counter!("im_store_commits_lost_total").increment(1);
 }

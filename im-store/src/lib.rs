@@ -1,13 +1,17 @@
 //! The store: gives each message its number and keeps it, in one transaction.
 //!
 //! Read in this order. Pure: [`shard`] decides a batch, [`read`] what one account may see. The
-//! database: [`sqlite`]. The tasks: [`writer`] gathers what arrived while the previous commit ran,
-//! [`stream`] tells the router, [`marks`] writes behind. The shell: [`service`], [`config`].
+//! database: [`engine`] is what we ask of it, [`sqlite`] and [`mysql`] answer. The tasks: [`writer`] gathers what arrived while the previous commit ran,
+//! [`stream`] tells the router, [`marks`] writes behind. The shell: [`service`], [`config`], and [`tier`],
+//! which wires them.
 
 pub mod shard;
 
 pub mod read;
 
+pub mod engine;
+
+pub mod mysql;
 pub mod sqlite;
 
 pub mod writer;
@@ -17,5 +21,6 @@ pub mod stream;
 
 pub mod config;
 pub mod service;
+pub mod tier;
 
 mod events;

@@ -10,8 +10,8 @@ use protocol::{AccountId, ConversationId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::engine::{Chore, RaisedMark};
 use crate::events;
-use crate::sqlite::{Chore, RaisedMark};
 use crate::writer::Writer;
 
 /// How long marks are gathered before they are written: each write is a sync that messages wait

@@ -14,22 +14,22 @@ use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, S
 use service_kit::clock;
 use service_kit::rpc::{self, Handler, Peer, Request};
 
+use crate::engine::{Chore, Done, EngineError, RaisedMark, Readers};
 use crate::events;
 use crate::marks::MarkSink;
 use crate::read::{self, Entitlement, Stay};
 use crate::shard::{Append, MemberChange};
-use crate::sqlite::{Chore, Done, EngineError, RaisedMark, Readers};
 use crate::writer::Writer;
 
 /// Answers on the links of the logic tier.
 #[derive(Debug)]
-pub struct Service {
+pub struct Service<R> {
     writer: Writer,
-    readers: Readers,
+    readers: R,
     marks: MarkSink,
 }
 
-impl Handler for Service {
+impl<R: Readers> Handler for Service<R> {
     fn call(
         self: &Arc<Self>,
         _: &Peer,
@@ -51,10 +51,10 @@ impl Handler for Service {
     }
 }
 
-impl Service {
+impl<R: Readers> Service<R> {
     /// Over these.
     #[must_use]
-    pub const fn new(writer: Writer, readers: Readers, marks: MarkSink) -> Self {
+    pub const fn new(writer: Writer, readers: R, marks: MarkSink) -> Self {
         Self {
             writer,
             readers,

@@ -142,6 +142,15 @@ pub struct HeadMove {
     pub to: ConversationState,
 }
 
+impl HeadMove {
+    /// Whether it makes the row of a pair, with the pair's first entry.
+    #[must_use]
+    pub fn is_new_pair(&self, conversation: ConversationId) -> bool {
+        self.from.head == SequenceNumber::ZERO
+            && matches!(conversation.kind(), ConversationKind::Pair(..))
+    }
+}
+
 /// The plan of a batch.
 #[derive(Debug, Default)]
 pub struct BatchPlan {

@@ -15,9 +15,9 @@ use protocol::wire::{Entry, Head, MemberChange};
 use service_kit::rpc::{self, Link, LinkEvent, LinkEvents};
 use tokio::sync::mpsc;
 
+use crate::engine::Readers;
 use crate::events;
 use crate::shard::{Append, BatchPlan, NewEntry};
-use crate::sqlite::Readers;
 
 /// Batches that wait for the link. When full: only their heads are told, see [`Missed`].
 const QUEUE_BATCHES_MAX: usize = 256;
@@ -128,7 +128,7 @@ fn commit(appends: &[Append], plan: &BatchPlan, entry: &NewEntry, committed_at_m
 impl CommitStream {
     /// Sends until the writer is gone. Whenever the link comes up, all heads are told first: what
     /// was sent on the link before may be lost.
-    pub async fn run(mut self, readers: Readers, link: Link, mut events: LinkEvents) {
+    pub async fn run(mut self, readers: impl Readers, link: Link, mut events: LinkEvents) {
         let mut watching = true;
         loop {
             tokio::select! {
@@ -151,7 +151,7 @@ impl CommitStream {
         }
     }
 
-    async fn tell_missed(&self, readers: &Readers, link: &Link) {
+    async fn tell_missed(&self, readers: &impl Readers, link: &Link) {
         let missed = std::mem::take(&mut *self.missed.lock());
         if missed.all {
             self.tell_all(readers, link).await;
@@ -169,7 +169,7 @@ impl CommitStream {
     }
 
     /// Reads the heads after whatever is owed was taken: nothing falls between.
-    async fn tell_all(&self, readers: &Readers, link: &Link) {
+    async fn tell_all(&self, readers: &impl Readers, link: &Link) {
         drop(std::mem::take(&mut *self.missed.lock()));
         let mut after = Vec::new();
         let mut restarted = true;

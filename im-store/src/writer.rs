@@ -2,17 +2,19 @@
 //!
 //! No timer: a lone message is committed at once, load makes batches. What is committed goes into
 //! the commit stream in the same order. Rare writes take their turn between two batches. Not here:
-//! what is decided ([`crate::shard`]) and how it is stored ([`crate::sqlite`]).
+//! what is decided ([`crate::shard`]) and how it is stored (an [`Engine`]).
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use protocol::{ConversationId, ErrorCode, Refusal, SequenceNumber};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
+use crate::engine::{Chore, Done, Engine, EngineError};
 use crate::events;
-use crate::shard::{self, Append, BatchPlan, ConversationState, Digest, Verdict};
-use crate::sqlite::{Chore, Committed, Done, Engine, EngineError};
+use crate::shard::{self, Append, BatchPlan, ConversationState, Digest, Known, Verdict};
 use crate::stream::CommitSink;
 
 /// Appends that wait for the writer. When full: the sender waits, up to its deadline.
@@ -33,6 +35,10 @@ const CHORES_TOGETHER_MAX: usize = 256;
 
 /// How often a batch is decided anew, after another owner won or a commit's answer was lost.
 const ATTEMPTS_MAX: usize = 8;
+
+/// For how long a write is attempted anew. Above the longest wait for a paused owner's rows, and
+/// with the last attempt still below the senders' timeouts.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Conversations whose state is kept between batches. When full: all are forgotten and read again.
 const CONVERSATIONS_KEPT_MAX: usize = 64 * 1024;
@@ -59,8 +65,8 @@ pub struct Writer {
 
 /// The other half: runs until every [`Writer`] is gone.
 #[derive(Debug)]
-pub struct WriterTask {
-    engine: Engine,
+pub struct WriterTask<E> {
+    engine: E,
     appends: mpsc::Receiver<(Append, Answer<Stored>)>,
     chores: mpsc::Receiver<(Chore, Answer<Done>)>,
     sink: CommitSink,
@@ -70,7 +76,7 @@ pub struct WriterTask {
 
 /// Takes the engine over; what it commits goes into `sink`.
 #[must_use]
-pub fn new(engine: Engine, sink: CommitSink) -> (Writer, WriterTask) {
+pub fn new<E: Engine>(engine: E, sink: CommitSink) -> (Writer, WriterTask<E>) {
     let (appends, appends_queue) = mpsc::channel(QUEUE_APPENDS_MAX);
     let (chores, chores_queue) = mpsc::channel(QUEUE_CHORES_MAX);
     let task = WriterTask {
@@ -111,9 +117,9 @@ async fn ask<Q, T>(queue: &mpsc::Sender<(Q, Answer<T>)>, question: Q) -> Result<
     outcome.await.map_err(unknown)?
 }
 
-impl WriterTask {
+impl<E: Engine> WriterTask<E> {
     /// Commits batch after batch. `unix_ms` is the clock. Gives the engine back in the end.
-    pub async fn run(mut self, unix_ms: impl Fn() -> u64) -> Engine {
+    pub async fn run(mut self, unix_ms: impl Fn() -> u64) -> E {
         loop {
             tokio::select! {
                 Some((append, answer)) = self.appends.recv() => {
@@ -155,37 +161,34 @@ impl WriterTask {
         appends: &[Append],
         unix_ms: &impl Fn() -> u64,
     ) -> Vec<Result<Stored, Refusal>> {
-        let mut refusal = Refusal::unavailable("other stores keep winning; try again");
-        for _ in 0..ATTEMPTS_MAX {
+        let mut attempts = Attempts::new();
+        while attempts.another() {
             let now_ms = unix_ms();
-            match self.attempt(appends, now_ms).await {
-                Ok(Some(plan)) => {
+            match self.attempt(appends, now_ms, &mut attempts).await {
+                Ok(plan) => {
+                    events::batch_committed(plan.entries.len());
                     self.sink.offer(appends, &plan, now_ms);
                     self.keep(&plan);
                     return plan.verdicts.iter().map(|v| outcome(v, now_ms)).collect();
                 }
-                Ok(None) => events::commit_lost(),
-                Err(error) => {
-                    events::commit_failed(&error, appends.len());
-                    refusal = Refusal::new(ErrorCode::OutcomeUnknown, "the database failed");
-                }
+                Err(error) => attempts.failed(error, appends.len()),
             }
             self.conversations.clear();
         }
-        appends.iter().map(|_| Err(refusal.clone())).collect()
+        appends.iter().map(|_| Err(attempts.refusal())).collect()
     }
 
-    /// `None`: another owner was faster.
     async fn attempt(
         &mut self,
         appends: &[Append],
         now_ms: u64,
-    ) -> Result<Option<BatchPlan>, EngineError> {
-        let known = self.engine.look_up(appends, &self.conversations).await?;
+        attempts: &mut Attempts,
+    ) -> Result<BatchPlan, EngineError> {
+        let known: Known = self.engine.look_up(appends, &self.conversations).await?;
+        attempts.settled();
         let plan = shard::plan(appends, digest, &known, now_ms);
-        let committed = self.engine.commit(appends, &plan, now_ms).await?;
-        events::batch_committed(plan.entries.len());
-        Ok((committed == Committed::Yes).then_some(plan))
+        self.engine.commit(appends, &plan, now_ms).await?;
+        Ok(plan)
     }
 
     fn keep(&mut self, plan: &BatchPlan) {
@@ -205,15 +208,70 @@ impl WriterTask {
             chores.push(chore);
             answers.push(answer);
         }
-        let outcomes = match self.engine.chores(&chores, now_ms).await {
-            Ok(outcomes) => outcomes,
-            Err(error) => {
-                events::commit_failed(&error, chores.len());
-                let refusal = Refusal::new(ErrorCode::OutcomeUnknown, "the database failed");
-                chores.iter().map(|_| Err(refusal.clone())).collect()
-            }
-        };
+        let outcomes = self.carry_out(&chores, now_ms).await;
         give(answers, outcomes);
+    }
+
+    async fn carry_out(&mut self, chores: &[Chore], now_ms: u64) -> Vec<Result<Done, Refusal>> {
+        let mut attempts = Attempts::new();
+        while attempts.another() {
+            match self.engine.chores(chores, now_ms).await {
+                Ok(outcomes) => return outcomes,
+                Err(error) => attempts.failed(error, chores.len()),
+            }
+        }
+        chores.iter().map(|_| Err(attempts.refusal())).collect()
+    }
+}
+
+/// The attempts at one write: how many more, and what its senders are told if all fail.
+#[derive(Debug)]
+struct Attempts {
+    left: usize,
+    until: Instant,
+    /// A COMMIT of this write had no answer, and nothing was read back since.
+    unsettled: bool,
+    lost: bool,
+}
+
+impl Attempts {
+    fn new() -> Self {
+        Self {
+            left: ATTEMPTS_MAX,
+            until: Instant::now() + SETTLE_TIMEOUT,
+            unsettled: false,
+            lost: false,
+        }
+    }
+
+    fn another(&mut self) -> bool {
+        let more = self.left > 0 && Instant::now() < self.until;
+        self.left = self.left.saturating_sub(1);
+        more
+    }
+
+    fn failed(&mut self, error: EngineError, writes: usize) {
+        self.lost = matches!(error, EngineError::Lost);
+        self.unsettled |= matches!(error, EngineError::Unsettled(_));
+        if self.lost {
+            events::commit_lost();
+        } else {
+            events::commit_failed(&error, writes);
+        }
+    }
+
+    const fn settled(&mut self) {
+        self.unsettled = false;
+    }
+
+    fn refusal(&self) -> Refusal {
+        if self.unsettled {
+            Refusal::new(ErrorCode::OutcomeUnknown, "the database failed meanwhile")
+        } else if self.lost {
+            Refusal::unavailable("other stores keep winning; try again")
+        } else {
+            Refusal::unavailable("the database failed")
+        }
     }
 }
 

@@ -4,12 +4,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use protocol::id::ConversationKind;
 use protocol::{AccountId, ConversationId, SequenceNumber};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection as _, QueryBuilder, Row as _, Sqlite};
 
-use super::{Engine, EngineError, conversation_id, integer, message_id, number};
+use crate::engine::{EngineError, conversation_id, integer, message_id, number};
 use crate::shard::{
     Append, BatchPlan, ConversationState, HeadMove, IdKey, Known, NewEntry, StoredId,
 };
@@ -17,141 +16,125 @@ use crate::shard::{
 /// Rows in one statement: SQLite binds at most 32,766 values, and a message has nine.
 const ROWS_PER_STATEMENT_MAX: usize = 512;
 
-/// How a commit ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Committed {
-    /// Everything is stored and synced.
-    Yes,
-    /// Another owner moved a head first. Nothing is stored; look up again.
-    Lost,
+/// What the planner needs to know of a batch. What is `kept` is not read again: if it is no
+/// longer true the commit loses.
+pub(super) async fn look_up(
+    connection: &mut SqliteConnection,
+    batch: &[Append],
+    kept: &HashMap<ConversationId, ConversationState>,
+) -> Result<Known, EngineError> {
+    let mut known = Known::default();
+    for rows in batch.chunks(ROWS_PER_STATEMENT_MAX) {
+        look_up_ids(connection, rows, &mut known.ids).await?;
+    }
+    let conversations: BTreeSet<_> = batch.iter().map(|append| append.conversation).collect();
+    for conversation in conversations {
+        let state = match kept.get(&conversation) {
+            Some(state) => Some(state.clone()),
+            None => read_conversation(connection, conversation).await?,
+        };
+        if let Some(state) = state {
+            known.conversations.insert(conversation, state);
+        }
+    }
+    Ok(known)
 }
 
-impl Engine {
-    /// What the planner needs to know of a batch. What is `kept` is not read again: if it is no
-    /// longer true the commit loses.
-    pub async fn look_up(
-        &mut self,
-        batch: &[Append],
-        kept: &HashMap<ConversationId, ConversationState>,
-    ) -> Result<Known, EngineError> {
-        let mut known = Known::default();
-        for rows in batch.chunks(ROWS_PER_STATEMENT_MAX) {
-            self.look_up_ids(rows, &mut known.ids).await?;
-        }
-        let conversations: BTreeSet<_> = batch.iter().map(|append| append.conversation).collect();
-        for conversation in conversations {
-            let state = match kept.get(&conversation) {
-                Some(state) => Some(state.clone()),
-                None => self.conversation(conversation).await?,
-            };
-            if let Some(state) = state {
-                known.conversations.insert(conversation, state);
-            }
-        }
-        Ok(known)
-    }
-
-    async fn look_up_ids(
-        &mut self,
-        batch: &[Append],
-        ids: &mut HashMap<IdKey, StoredId>,
-    ) -> Result<(), EngineError> {
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "SELECT conversation, sender, message_id, sequence, digest, committed_at_ms \
-             FROM message_ids WHERE (conversation, sender, message_id) IN (",
+async fn look_up_ids(
+    connection: &mut SqliteConnection,
+    batch: &[Append],
+    ids: &mut HashMap<IdKey, StoredId>,
+) -> Result<(), EngineError> {
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "SELECT conversation, sender, message_id, sequence, digest, committed_at_ms \
+         FROM message_ids WHERE (conversation, sender, message_id) IN (",
+    );
+    query.push_values(batch, |mut row, append| {
+        row.push_bind(append.conversation.as_bytes().to_vec())
+            .push_bind(integer(append.sender.0))
+            .push_bind(append.message_id.as_bytes().to_vec());
+    });
+    query.push(")");
+    for row in query.build().fetch_all(&mut *connection).await? {
+        let key = (
+            conversation_id(row.try_get(0)?)?,
+            AccountId(number(row.try_get(1)?)),
+            message_id(row.try_get(2)?)?,
         );
-        query.push_values(batch, |mut row, append| {
-            row.push_bind(append.conversation.as_bytes().to_vec())
-                .push_bind(integer(append.sender.0))
-                .push_bind(append.message_id.as_bytes().to_vec());
-        });
-        query.push(")");
-        for row in query.build().fetch_all(&mut self.connection).await? {
-            let key = (
-                conversation_id(row.try_get(0)?)?,
-                AccountId(number(row.try_get(1)?)),
-                message_id(row.try_get(2)?)?,
-            );
-            let digest: Vec<u8> = row.try_get(4)?;
-            let stored = StoredId {
-                sequence: SequenceNumber(number(row.try_get(3)?)),
-                digest: digest
-                    .try_into()
-                    .map_err(|_| EngineError::Damaged("a digest"))?,
-                committed_at_ms: number(row.try_get(5)?),
-            };
-            ids.insert(key, stored);
-        }
-        Ok(())
-    }
-
-    /// A conversation as it is now.
-    pub async fn conversation(
-        &mut self,
-        conversation: ConversationId,
-    ) -> Result<Option<ConversationState>, EngineError> {
-        let id = &conversation.as_bytes()[..];
-        let head = sqlx::query(
-            "SELECT head, membership, owner_epoch, name, history_open \
-                 FROM conversations WHERE id = ?",
-        )
-        .bind(id)
-        .fetch_optional(&mut self.connection)
-        .await?;
-        let Some(head) = head else {
-            return Ok(None);
+        let digest: Vec<u8> = row.try_get(4)?;
+        let stored = StoredId {
+            sequence: SequenceNumber(number(row.try_get(3)?)),
+            digest: digest
+                .try_into()
+                .map_err(|_| EngineError::Damaged("a digest"))?,
+            committed_at_ms: number(row.try_get(5)?),
         };
-        let members: Vec<i64> = sqlx::query_scalar(
-            "SELECT account FROM members WHERE conversation = ? AND \"left\" IS NULL",
-        )
-        .bind(id)
-        .fetch_all(&mut self.connection)
-        .await?;
-        Ok(Some(ConversationState {
-            head: SequenceNumber(number(head.try_get(0)?)),
-            membership: SequenceNumber(number(head.try_get(1)?)),
-            owner_epoch: number(head.try_get(2)?),
-            name: head.try_get::<&str, _>(3)?.into(),
-            history_open: head.try_get(4)?,
-            members: Arc::new(
-                members
-                    .into_iter()
-                    .map(|account| AccountId(number(account)))
-                    .collect(),
-            ),
-        }))
+        ids.insert(key, stored);
     }
+    Ok(())
+}
 
-    /// Stores a planned batch, if every head still is what the plan was made from.
-    pub async fn commit(
-        &mut self,
-        batch: &[Append],
-        plan: &BatchPlan,
-        now_ms: u64,
-    ) -> Result<Committed, EngineError> {
-        if plan.entries.is_empty() {
-            return Ok(Committed::Yes);
-        }
-        let mut tx = self.connection.begin_with("BEGIN IMMEDIATE").await?;
-        if !move_heads(&mut tx, plan, now_ms).await? {
-            tx.rollback().await?;
-            return Ok(Committed::Lost);
-        }
-        for rows in plan.entries.chunks(ROWS_PER_STATEMENT_MAX) {
-            insert_messages(&mut tx, batch, rows, now_ms).await?;
-            insert_ids(&mut tx, batch, rows, now_ms).await?;
-        }
-        for entry in plan
-            .entries
-            .iter()
-            .filter(|entry| !entry.changes.is_empty())
-        {
-            change_members(&mut tx, batch[entry.index].conversation, entry).await?;
-        }
-        tx.commit().await?;
-        self.commits += 1;
-        Ok(Committed::Yes)
+/// A conversation as it is now.
+async fn read_conversation(
+    connection: &mut SqliteConnection,
+    conversation: ConversationId,
+) -> Result<Option<ConversationState>, EngineError> {
+    let id = &conversation.as_bytes()[..];
+    let head = sqlx::query(
+        "SELECT head, membership, owner_epoch, name, history_open \
+             FROM conversations WHERE id = ?",
+    )
+    .bind(id)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(head) = head else {
+        return Ok(None);
+    };
+    let members: Vec<i64> = sqlx::query_scalar(
+        "SELECT account FROM members WHERE conversation = ? AND \"left\" IS NULL",
+    )
+    .bind(id)
+    .fetch_all(&mut *connection)
+    .await?;
+    Ok(Some(ConversationState {
+        head: SequenceNumber(number(head.try_get(0)?)),
+        membership: SequenceNumber(number(head.try_get(1)?)),
+        owner_epoch: number(head.try_get(2)?),
+        name: head.try_get::<&str, _>(3)?.into(),
+        history_open: head.try_get(4)?,
+        members: Arc::new(
+            members
+                .into_iter()
+                .map(|account| AccountId(number(account)))
+                .collect(),
+        ),
+    }))
+}
+
+/// Stores a planned batch, if every head still is what the plan was made from.
+pub(super) async fn commit(
+    connection: &mut SqliteConnection,
+    batch: &[Append],
+    plan: &BatchPlan,
+    now_ms: u64,
+) -> Result<(), EngineError> {
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    if !move_heads(&mut tx, plan, now_ms).await? {
+        tx.rollback().await?;
+        return Err(EngineError::Lost);
     }
+    for rows in plan.entries.chunks(ROWS_PER_STATEMENT_MAX) {
+        insert_messages(&mut tx, batch, rows, now_ms).await?;
+        insert_ids(&mut tx, batch, rows, now_ms).await?;
+    }
+    for entry in plan
+        .entries
+        .iter()
+        .filter(|entry| !entry.changes.is_empty())
+    {
+        change_members(&mut tx, batch[entry.index].conversation, entry).await?;
+    }
+    tx.commit().await.map_err(EngineError::Unsettled)
 }
 
 /// Compare-and-set of every head of the batch. False: one of them is not what it was.
@@ -162,7 +145,7 @@ async fn move_heads(
 ) -> Result<bool, EngineError> {
     for (conversation, head) in &plan.heads {
         let id = &conversation.as_bytes()[..];
-        let moved = if is_new_pair(*conversation, head) {
+        let moved = if head.is_new_pair(*conversation) {
             sqlx::query("INSERT INTO conversations VALUES (?, ?, 0, 0, '', FALSE, ?)")
                 .bind(id)
                 .bind(integer(head.to.head.0))
@@ -188,7 +171,7 @@ async fn move_heads(
             Err(sqlx::Error::Database(error)) if error.is_unique_violation() => return Ok(false),
             Err(error) => return Err(error.into()),
         }
-        if is_new_pair(*conversation, head) {
+        if head.is_new_pair(*conversation) {
             insert_pair_members(tx, id, head).await?;
         }
     }
@@ -208,11 +191,6 @@ async fn insert_pair_members(
             .await?;
     }
     Ok(())
-}
-
-fn is_new_pair(conversation: ConversationId, head: &HeadMove) -> bool {
-    head.from.head == SequenceNumber::ZERO
-        && matches!(conversation.kind(), ConversationKind::Pair(..))
 }
 
 async fn insert_messages(

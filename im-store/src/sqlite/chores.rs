@@ -3,90 +3,28 @@
 
 use prost::Message as _;
 use protocol::wire::{Account, AccountKind, CapabilityCard};
-use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal};
+use protocol::{AccountId, ClientMessageId, ConversationId, Refusal};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Connection as _, Row as _};
 
-use super::{Engine, EngineError, conversation_id, integer, number};
+use crate::engine::{
+    Chore, Done, EngineError, RaisedMark, conversation_id, integer, no_such_account, number,
+    of_kind,
+};
 
-/// One rare write.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Chore {
-    /// Makes the row of a group, unless this request made one before. Its first membership entry
-    /// follows as an append.
-    CreateGroup {
-        /// Who asks.
-        creator: AccountId,
-        /// The id of the request.
-        message_id: ClientMessageId,
-        /// The id it gets if it is new.
-        proposed: ConversationId,
-        /// Its name.
-        name: String,
-        /// Whether a member may read what was before it joined.
-        history_open: bool,
-    },
-    /// Makes an account, unless there is one of this name.
-    EnsureAccount {
-        /// Whose it is.
-        fleet: String,
-        /// What it is.
-        kind: AccountKind,
-        /// Unique in the fleet.
-        name: String,
-        /// The id it gets if it is new.
-        proposed: AccountId,
-    },
-    /// Replaces a capability card.
-    SetCapabilities {
-        /// Whose.
-        account: AccountId,
-        /// What it says.
-        card: CapabilityCard,
-    },
-    /// Raises marks.
-    RaiseMarks(Vec<RaisedMark>),
-}
-
-/// A member's marks of one conversation, both cumulative.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RaisedMark {
-    /// Of which conversation.
-    pub conversation: ConversationId,
-    /// Whose.
-    pub account: AccountId,
-    /// Handed to the application up to here.
-    pub delivered: u64,
-    /// Read up to here.
-    pub read: u64,
-}
-
-/// What became of a chore.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Done {
-    /// Of [`Chore::CreateGroup`]: the group, of this request or of the one that it repeats.
-    Group(ConversationId),
-    /// Of [`Chore::EnsureAccount`].
-    Account(Account),
-    /// Of the others.
-    Written,
-}
-
-impl Engine {
-    /// Does these in one transaction. The outer error: nothing was written.
-    pub async fn chores(
-        &mut self,
-        chores: &[Chore],
-        now_ms: u64,
-    ) -> Result<Vec<Result<Done, Refusal>>, EngineError> {
-        let mut tx = self.connection.begin_with("BEGIN IMMEDIATE").await?;
-        let mut done = Vec::with_capacity(chores.len());
-        for chore in chores {
-            done.push(carry_out(&mut tx, chore, now_ms).await?);
-        }
-        tx.commit().await?;
-        Ok(done)
+/// Does these in one transaction.
+pub(super) async fn chores(
+    connection: &mut SqliteConnection,
+    chores: &[Chore],
+    now_ms: u64,
+) -> Result<Vec<Result<Done, Refusal>>, EngineError> {
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let mut done = Vec::with_capacity(chores.len());
+    for chore in chores {
+        done.push(carry_out(&mut tx, chore, now_ms).await?);
     }
+    tx.commit().await.map_err(EngineError::Unsettled)?;
+    Ok(done)
 }
 
 async fn carry_out(
@@ -192,17 +130,6 @@ async fn ensure_account(
     }))
 }
 
-/// An account keeps the kind it was made with: a name is one account's for ever.
-pub(super) fn of_kind(account: Account, kind: AccountKind) -> Result<Account, Refusal> {
-    if account.kind() == kind {
-        return Ok(account);
-    }
-    Err(Refusal::new(
-        ErrorCode::Forbidden,
-        format!("{} is the name of an account of another kind", account.name),
-    ))
-}
-
 async fn set_capabilities(
     tx: &mut SqliteConnection,
     account: AccountId,
@@ -216,10 +143,7 @@ async fn set_capabilities(
     if changed.rows_affected() == 1 {
         return Ok(Ok(Done::Written));
     }
-    Ok(Err(Refusal::new(
-        ErrorCode::NoSuchAccount,
-        format!("there is no account {account}"),
-    )))
+    Ok(Err(no_such_account(account)))
 }
 
 /// Marks only rise, belong to members only, and never pass the head.

@@ -1,24 +1,24 @@
 //! The SQLite engine: one file in WAL mode, synced at every commit.
 //!
-//! [`Engine`] is the writer's one connection: `batch` looks up and commits messages, `chores` does
-//! the rare writes. [`Readers`] are the connections that only read. What becomes of a message is
-//! decided in [`crate::shard`].
+//! [`SqliteEngine`] is the writer's one connection: `batch` looks up and commits messages, `chores`
+//! does the rare writes. [`SqliteReaders`] are the connections that only read. What becomes of a
+//! message is decided in [`crate::shard`].
 
 mod batch;
 mod chores;
 mod readers;
 
+use std::collections::HashMap;
 use std::path::Path;
 
-use protocol::{ClientMessageId, ConversationId};
-use sqlx::ConnectOptions as _;
-use sqlx::Connection as _;
+use protocol::{ConversationId, Refusal};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use thiserror::Error;
+use sqlx::{ConnectOptions as _, Connection as _};
 
-pub use batch::Committed;
-pub use chores::{Chore, Done, RaisedMark};
-pub use readers::{History, MemberRows, Readers};
+pub use readers::SqliteReaders;
+
+use crate::engine::{Chore, Done, Engine, EngineError};
+use crate::shard::{Append, BatchPlan, ConversationState, Known};
 
 /// The version of the schema that this build writes.
 const SCHEMA_VERSION: i64 = 1;
@@ -26,36 +26,14 @@ const SCHEMA_VERSION: i64 = 1;
 /// Names our databases in their header (`PRAGMA application_id`): "IMST".
 const APPLICATION_ID: i64 = 0x494d_5354;
 
-/// A database that cannot be used, or a statement that failed.
-#[derive(Debug, Error)]
-pub enum EngineError {
-    /// It belongs to something else.
-    #[error("the database is not one of this server's: use another file")]
-    Foreign,
-    /// It was written by a newer build.
-    #[error("the database has schema {found}, and this build knows up to {known}: upgrade it")]
-    Newer {
-        /// What it has.
-        found: i64,
-        /// What this build knows.
-        known: i64,
-    },
-    /// A row that no build of ours writes.
-    #[error("the database is damaged: {0}")]
-    Damaged(&'static str),
-    /// SQLite failed.
-    #[error("the database failed")]
-    Sql(#[from] sqlx::Error),
-}
-
 /// The writer's connection to the file.
 #[derive(Debug)]
-pub struct Engine {
+pub struct SqliteEngine {
     connection: SqliteConnection,
     commits: u64,
 }
 
-impl Engine {
+impl SqliteEngine {
     /// Opens the file, makes it when there is none, and checks that it is ours.
     pub async fn open(path: &Path) -> Result<Self, EngineError> {
         let connection = options(path).connect().await?;
@@ -65,12 +43,6 @@ impl Engine {
         };
         engine.migrate().await?;
         Ok(engine)
-    }
-
-    /// How many transactions with entries this connection has committed: each is one sync.
-    #[must_use]
-    pub const fn commits(&self) -> u64 {
-        self.commits
     }
 
     async fn migrate(&mut self) -> Result<(), EngineError> {
@@ -105,6 +77,41 @@ impl Engine {
     }
 }
 
+impl Engine for SqliteEngine {
+    async fn look_up(
+        &mut self,
+        batch: &[Append],
+        kept: &HashMap<ConversationId, ConversationState>,
+    ) -> Result<Known, EngineError> {
+        batch::look_up(&mut self.connection, batch, kept).await
+    }
+
+    async fn commit(
+        &mut self,
+        batch: &[Append],
+        plan: &BatchPlan,
+        now_ms: u64,
+    ) -> Result<(), EngineError> {
+        if !plan.entries.is_empty() {
+            batch::commit(&mut self.connection, batch, plan, now_ms).await?;
+            self.commits += 1;
+        }
+        Ok(())
+    }
+
+    async fn chores(
+        &mut self,
+        chores: &[Chore],
+        now_ms: u64,
+    ) -> Result<Vec<Result<Done, Refusal>>, EngineError> {
+        chores::chores(&mut self.connection, chores, now_ms).await
+    }
+
+    fn commits(&self) -> u64 {
+        self.commits
+    }
+}
+
 fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
@@ -112,21 +119,4 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .disable_statement_logging()
-}
-
-/// SQL has signed integers only; the bits are kept, and ids and numbers stay far below 2^63.
-const fn integer(number: u64) -> i64 {
-    number.cast_signed()
-}
-
-const fn number(integer: i64) -> u64 {
-    integer.cast_unsigned()
-}
-
-fn conversation_id(bytes: &[u8]) -> Result<ConversationId, EngineError> {
-    ConversationId::from_slice(bytes).map_err(|_| EngineError::Damaged("a conversation id"))
-}
-
-fn message_id(bytes: &[u8]) -> Result<ClientMessageId, EngineError> {
-    ClientMessageId::from_slice(bytes).map_err(|_| EngineError::Damaged("a message id"))
 }

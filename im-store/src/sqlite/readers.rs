@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use protocol::limits::PULL_PAGE_BYTES_MAX;
-use protocol::wire::{Account, AccountKind, Entry, Head, Membership};
-use protocol::{AccountId, ConversationId, Refusal, SequenceNumber};
+use protocol::wire::{Account, Entry, Head, Membership};
+use protocol::{AccountId, ConversationId, SequenceNumber};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
-use super::chores::{account, of_kind};
-use super::{EngineError, conversation_id, integer, number, options};
+use super::chores::account;
+use super::options;
+use crate::engine::{EngineError, History, MemberRows, Readers, conversation_id, integer, number};
 use crate::read::Stay;
 
 /// Connections that read at once. Beyond: the request waits for one.
@@ -20,37 +21,13 @@ const READERS_MAX: u32 = 4;
 /// How long a request waits for a connection before it fails.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a page of history is made from.
-#[derive(Debug)]
-pub struct History {
-    /// The entries after the one asked for, dense and in order, not yet veiled.
-    pub entries: Vec<Entry>,
-    /// The head of the conversation.
-    pub head: SequenceNumber,
-    /// All stays of the account in it.
-    pub stays: Vec<Stay>,
-    /// Whether a member may read what was before it joined.
-    pub history_open: bool,
-}
-
-/// Who is in a conversation, a page of it.
-#[derive(Debug)]
-pub struct MemberRows {
-    /// By rising id, without capabilities.
-    pub members: Vec<Account>,
-    /// The newest membership entry.
-    pub membership: SequenceNumber,
-    /// The newest entry.
-    pub head: SequenceNumber,
-}
-
 /// Reads. Clones share the connections.
 #[derive(Debug, Clone)]
-pub struct Readers {
+pub struct SqliteReaders {
     pool: SqlitePool,
 }
 
-impl Readers {
+impl SqliteReaders {
     /// On a file that an engine has opened before.
     pub async fn open(path: &Path) -> Result<Self, EngineError> {
         let pool = SqlitePoolOptions::new()
@@ -60,15 +37,14 @@ impl Readers {
             .await?;
         Ok(Self { pool })
     }
+}
 
-    /// Waits until nobody reads, and closes.
-    pub async fn close(&self) {
+impl Readers for SqliteReaders {
+    async fn close(&self) {
         self.pool.close().await;
     }
 
-    /// The entries after `after`, at most `limit` and a page's bytes, and what decides who may see them. `None`: there
-    /// is no such conversation. One transaction, so that all of it is of the same moment.
-    pub async fn history(
+    async fn history(
         &self,
         conversation: ConversationId,
         account: AccountId,
@@ -118,8 +94,7 @@ impl Readers {
         }))
     }
 
-    /// The members with a greater id than `after`, at most `limit`. `None`: no such conversation.
-    pub async fn members(
+    async fn members(
         &self,
         conversation: ConversationId,
         after: AccountId,
@@ -153,8 +128,7 @@ impl Readers {
         }))
     }
 
-    /// The conversations that the account is in, by rising id after `after` (16 bytes or none).
-    pub async fn memberships(
+    async fn memberships(
         &self,
         account: AccountId,
         after: &[u8],
@@ -175,19 +149,7 @@ impl Readers {
         rows.iter().map(membership).collect()
     }
 
-    /// The account of this name, if there is one. The inner error: it is of another kind.
-    pub async fn account_of_kind(
-        &self,
-        fleet: &str,
-        name: &str,
-        kind: AccountKind,
-    ) -> Result<Option<Result<Account, Refusal>>, EngineError> {
-        let found = self.accounts(fleet, &[name.to_owned()], &[]).await?;
-        Ok(found.into_iter().next().map(|found| of_kind(found, kind)))
-    }
-
-    /// The accounts with these names or these ids; what is not there is left out.
-    pub async fn accounts(
+    async fn accounts(
         &self,
         fleet: &str,
         names: &[String],
@@ -211,8 +173,7 @@ impl Readers {
         rows.iter().map(account).collect()
     }
 
-    /// The heads of conversations with entries, by rising id after `after` (16 bytes or none).
-    pub async fn heads(&self, after: &[u8], limit: u32) -> Result<Vec<Head>, EngineError> {
+    async fn heads(&self, after: &[u8], limit: u32) -> Result<Vec<Head>, EngineError> {
         let rows = sqlx::query(
             "SELECT id, head FROM conversations WHERE id > ? AND head > 0 ORDER BY id LIMIT ?",
         )

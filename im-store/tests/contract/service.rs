@@ -1,6 +1,5 @@
 //! The store's service over real links: accounts, groups, history, and the commit stream to a
 //! router that comes and goes.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,9 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use im_store::service::Service;
-use im_store::sqlite::{Engine, Readers};
-use im_store::{marks, stream, writer};
+use im_store::tier::{self, Wiring};
 use prost::Message;
 use protocol::content;
 use protocol::kind::method;
@@ -27,6 +24,8 @@ use service_kit::testing::Authority;
 use service_kit::{clock, listen, tls};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+
+use crate::backend::Backend;
 
 /// What the router was told, in order.
 #[derive(Debug)]
@@ -90,35 +89,27 @@ struct Store {
 }
 
 impl Store {
-    async fn start(authority: &Authority, folder: &Path, router: SocketAddr) -> Self {
+    async fn start(
+        backend: &impl Backend,
+        authority: &Authority,
+        folder: &Path,
+        router: SocketAddr,
+    ) -> Self {
         let drain = Drain::new();
         let own = authority.files(folder, "im-store");
-        let path = folder.join("s.db");
-        let engine = Engine::open(&path).await.unwrap();
-        let readers = Readers::open(&path).await.unwrap();
-        let to_router = LinkConfig {
-            name: "im-router",
-            address: router.to_string(),
-            tls: tls::internal_client(&own).unwrap(),
-        };
-        let (link, events) = rpc::connect(to_router, drain.clone());
-        let (sink, commits) = stream::new();
-        let (writer, task) = writer::new(engine, sink);
-        let (mark_sink, marking) = marks::new();
-        drain.spawn(task.run(clock::unix_ms));
-        drain.spawn(commits.run(readers.clone(), link, events));
-        drain.spawn(marking.run(writer.clone()));
         let listener = listen::bind("t", ([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let service = Arc::new(Service::new(writer, readers, mark_sink));
-        let server = tls::internal_server(&own).unwrap();
-        drain.spawn(rpc::serve(
+        let wiring = Wiring {
+            to_router: LinkConfig {
+                name: "im-router",
+                address: router.to_string(),
+                tls: tls::internal_client(&own).unwrap(),
+            },
             listener,
-            server,
-            &["im-logic"],
-            service,
-            drain.clone(),
-        ));
+            server_tls: tls::internal_server(&own).unwrap(),
+        };
+        let database = backend.database();
+        drop(tier::start(&database, wiring, &drain).await.unwrap());
 
         let logic = tls::internal_client(&authority.files(folder, "im-logic")).unwrap();
         let to_store = LinkConfig {
@@ -209,10 +200,15 @@ fn message_id(said: &str) -> ClientMessageId {
 
 const NO_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-#[tokio::test]
-async fn accounts_are_made_once_and_keep_their_kind() {
+pub(crate) async fn accounts_are_made_once_and_keep_their_kind(backend: &impl Backend) {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
-    let store = Store::start(&authority, folder.path(), ([127, 0, 0, 1], 9).into()).await;
+    let store = Store::start(
+        backend,
+        &authority,
+        folder.path(),
+        ([127, 0, 0, 1], 9).into(),
+    )
+    .await;
     let first = store
         .account("升降机-1", AccountKind::Robot, 11)
         .await
@@ -233,10 +229,40 @@ async fn accounts_are_made_once_and_keep_their_kind() {
     assert_eq!(found.accounts, [first]);
 }
 
-#[tokio::test]
-async fn groups_pairs_and_their_history_are_for_their_members() {
+/// No collation makes two names one.
+pub(crate) async fn names_are_told_apart_byte_by_byte(backend: &impl Backend) {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
-    let store = Store::start(&authority, folder.path(), ([127, 0, 0, 1], 9).into()).await;
+    let nobody = ([127, 0, 0, 1], 9).into();
+    let store = Store::start(backend, &authority, folder.path(), nobody).await;
+    let names = ["bo", "BO", "bo ", "bó", "机器人", "机器人2", "🤖"];
+    for (id, name) in (1..).zip(names) {
+        let made = store.account(name, AccountKind::Robot, id).await.unwrap();
+        assert_eq!((made.account_id, &made.name[..]), (id, name));
+    }
+    let ask = LookUpAccounts {
+        fleet: "dev".into(),
+        names: vec!["bo".into(), "🤖".into()],
+        account_ids: vec![5],
+    };
+    let found: AccountList = store.ask(method::LOOK_UP_ACCOUNTS, &ask).await.unwrap();
+    let found: Vec<_> = found.accounts.iter().map(|a| &a.name[..]).collect();
+    assert_eq!(found, ["bo", "机器人", "🤖"]);
+    let none: AccountList = store
+        .ask(method::LOOK_UP_ACCOUNTS, &LookUpAccounts::default())
+        .await
+        .unwrap();
+    assert!(none.accounts.is_empty());
+}
+
+pub(crate) async fn groups_pairs_and_their_history_are_for_their_members(backend: &impl Backend) {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let store = Store::start(
+        backend,
+        &authority,
+        folder.path(),
+        ([127, 0, 0, 1], 9).into(),
+    )
+    .await;
     for (id, name) in [(1, "ana"), (2, "bo"), (3, "cy")] {
         store
             .account(name, AccountKind::Operator, id)
@@ -294,12 +320,13 @@ async fn groups_pairs_and_their_history_are_for_their_members() {
     assert_eq!(mine, [("演示", 2, 1), ("", 1, 1)]);
 }
 
-#[tokio::test]
-async fn a_router_is_told_all_heads_when_it_comes_and_every_commit_after_that() {
+pub(crate) async fn a_router_is_told_all_heads_when_it_comes_and_every_commit_after_that(
+    backend: &impl Backend,
+) {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
     let router_tls = authority.files(folder.path(), "im-router");
     let (router, address, mut heard) = start_router(&router_tls, NO_PORT);
-    let store = Store::start(&authority, folder.path(), address).await;
+    let store = Store::start(backend, &authority, folder.path(), address).await;
     let told = heard.recv().await.unwrap();
     assert!(matches!(told, Told::Heads(heads) if heads.restarted && heads.heads.is_empty()));
 

@@ -1,0 +1,265 @@
+//! What the store asks of a database, and the words for it. Two engines answer: [`crate::sqlite`]
+//! and [`crate::mysql`]; one contract suite (`tests/contract`) runs against both.
+//!
+//! [`Engine`] is the writer's own, [`Readers`] are everybody's. Not here: SQL.
+
+use std::collections::HashMap;
+use std::future::Future;
+
+use protocol::wire::{Account, AccountKind, CapabilityCard, Entry, Head, Membership};
+use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
+use thiserror::Error;
+
+use crate::read::Stay;
+use crate::shard::{Append, BatchPlan, ConversationState, Known};
+
+/// The writer's hold on a database. After an error the same call may be made again: the engine
+/// connects anew, and finds out what an attempt before it has left.
+pub trait Engine: Send + 'static {
+    /// What the planner needs to know of a batch. What is `kept` is not read again: if it is no
+    /// longer true the commit loses. After an attempt that was lost or left unsettled it waits
+    /// until that one is over, so that what it finds is final.
+    fn look_up(
+        &mut self,
+        batch: &[Append],
+        kept: &HashMap<ConversationId, ConversationState>,
+    ) -> impl Future<Output = Result<Known, EngineError>> + Send;
+
+    /// Stores and syncs a planned batch, if every head still is what the plan was made from.
+    fn commit(
+        &mut self,
+        batch: &[Append],
+        plan: &BatchPlan,
+        now_ms: u64,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Does these in one transaction; each finds done what an earlier attempt has done.
+    fn chores(
+        &mut self,
+        chores: &[Chore],
+        now_ms: u64,
+    ) -> impl Future<Output = Result<Vec<Result<Done, Refusal>>, EngineError>> + Send;
+
+    /// How many transactions with entries it has committed: each is one sync.
+    fn commits(&self) -> u64;
+}
+
+/// Reads beside the writer. Clones share their connections.
+pub trait Readers: Clone + Send + Sync + 'static {
+    /// Waits until nobody reads, and closes.
+    fn close(&self) -> impl Future<Output = ()> + Send;
+
+    /// The entries after `after`, at most `limit` and about a page's bytes, and what decides who
+    /// may see them, all of the same moment. `None`: there is no such conversation.
+    fn history(
+        &self,
+        conversation: ConversationId,
+        account: AccountId,
+        after: SequenceNumber,
+        limit: u32,
+    ) -> impl Future<Output = Result<Option<History>, EngineError>> + Send;
+
+    /// The members with a greater id than `after`, at most `limit`. `None`: no such conversation.
+    fn members(
+        &self,
+        conversation: ConversationId,
+        after: AccountId,
+        limit: u32,
+    ) -> impl Future<Output = Result<Option<MemberRows>, EngineError>> + Send;
+
+    /// The conversations that the account is in, by rising id after `after` (16 bytes or none).
+    fn memberships(
+        &self,
+        account: AccountId,
+        after: &[u8],
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Membership>, EngineError>> + Send;
+
+    /// The accounts with these names or these ids, by rising id; what is not there is left out.
+    fn accounts(
+        &self,
+        fleet: &str,
+        names: &[String],
+        ids: &[u64],
+    ) -> impl Future<Output = Result<Vec<Account>, EngineError>> + Send;
+
+    /// The heads of conversations with entries, by rising id after `after` (16 bytes or none).
+    fn heads(
+        &self,
+        after: &[u8],
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Head>, EngineError>> + Send;
+
+    /// The account of this name, if there is one. The inner error: it is of another kind.
+    fn account_of_kind(
+        &self,
+        fleet: &str,
+        name: &str,
+        kind: AccountKind,
+    ) -> impl Future<Output = Result<Option<Result<Account, Refusal>>, EngineError>> + Send {
+        async move {
+            let found = self.accounts(fleet, &[name.to_owned()], &[]).await?;
+            Ok(found.into_iter().next().map(|found| of_kind(found, kind)))
+        }
+    }
+}
+
+/// A database that cannot be used, or a statement that failed.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// It belongs to something else.
+    #[error("the database is not one of this server's: use another one")]
+    Foreign,
+    /// It was written by a newer build.
+    #[error("the database has schema {found}, and this build knows up to {known}: upgrade it")]
+    Newer {
+        /// What it has.
+        found: i64,
+        /// What this build knows.
+        known: i64,
+    },
+    /// The server would lose, or could not take, what we store.
+    #[error("the database server has {name} = {found}, and this server needs {needed}")]
+    Setting {
+        /// The server's variable.
+        name: &'static str,
+        /// What it is.
+        found: String,
+        /// What it must be.
+        needed: String,
+    },
+    /// A row that no build of ours writes.
+    #[error("the database is damaged: {0}")]
+    Damaged(&'static str),
+    /// Another owner was faster or in the way. Nothing is stored; look up again.
+    #[error("another owner of the database was faster")]
+    Lost,
+    /// A COMMIT had no answer: all of it is stored, or nothing. The next look-up finds out.
+    #[error("the answer to a COMMIT was lost")]
+    Unsettled(#[source] sqlx::Error),
+    /// A statement failed. Nothing is stored.
+    #[error("the database failed")]
+    Sql(#[from] sqlx::Error),
+}
+
+/// One rare write.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Chore {
+    /// Makes the row of a group, unless this request made one before. Its first membership entry
+    /// follows as an append.
+    CreateGroup {
+        /// Who asks.
+        creator: AccountId,
+        /// The id of the request.
+        message_id: ClientMessageId,
+        /// The id it gets if it is new.
+        proposed: ConversationId,
+        /// Its name.
+        name: String,
+        /// Whether a member may read what was before it joined.
+        history_open: bool,
+    },
+    /// Makes an account, unless there is one of this name.
+    EnsureAccount {
+        /// Whose it is.
+        fleet: String,
+        /// What it is.
+        kind: AccountKind,
+        /// Unique in the fleet.
+        name: String,
+        /// The id it gets if it is new.
+        proposed: AccountId,
+    },
+    /// Replaces a capability card.
+    SetCapabilities {
+        /// Whose.
+        account: AccountId,
+        /// What it says.
+        card: CapabilityCard,
+    },
+    /// Raises marks. They only rise, belong to members only, and never pass the head.
+    RaiseMarks(Vec<RaisedMark>),
+}
+
+/// A member's marks of one conversation, both cumulative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RaisedMark {
+    /// Of which conversation.
+    pub conversation: ConversationId,
+    /// Whose.
+    pub account: AccountId,
+    /// Handed to the application up to here.
+    pub delivered: u64,
+    /// Read up to here.
+    pub read: u64,
+}
+
+/// What became of a chore.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Done {
+    /// Of [`Chore::CreateGroup`]: the group, of this request or of the one that it repeats.
+    Group(ConversationId),
+    /// Of [`Chore::EnsureAccount`].
+    Account(Account),
+    /// Of the others.
+    Written,
+}
+
+/// What a page of history is made from.
+#[derive(Debug)]
+pub struct History {
+    /// The entries after the one asked for, dense and in order, not yet veiled.
+    pub entries: Vec<Entry>,
+    /// The head of the conversation.
+    pub head: SequenceNumber,
+    /// All stays of the account in it.
+    pub stays: Vec<Stay>,
+    /// Whether a member may read what was before it joined.
+    pub history_open: bool,
+}
+
+/// Who is in a conversation, a page of it.
+#[derive(Debug)]
+pub struct MemberRows {
+    /// By rising id, without capabilities.
+    pub members: Vec<Account>,
+    /// The newest membership entry.
+    pub membership: SequenceNumber,
+    /// The newest entry.
+    pub head: SequenceNumber,
+}
+
+/// An account keeps the kind it was made with: a name is one account's for ever.
+pub(crate) fn of_kind(account: Account, kind: AccountKind) -> Result<Account, Refusal> {
+    if account.kind() == kind {
+        return Ok(account);
+    }
+    Err(Refusal::new(
+        ErrorCode::Forbidden,
+        format!("{} is the name of an account of another kind", account.name),
+    ))
+}
+
+pub(crate) fn no_such_account(account: AccountId) -> Refusal {
+    Refusal::new(
+        ErrorCode::NoSuchAccount,
+        format!("there is no account {account}"),
+    )
+}
+
+/// SQL has signed integers only; the bits are kept, and ids and numbers stay far below 2^63.
+pub(crate) const fn integer(number: u64) -> i64 {
+    number.cast_signed()
+}
+
+pub(crate) const fn number(integer: i64) -> u64 {
+    integer.cast_unsigned()
+}
+
+pub(crate) fn conversation_id(bytes: &[u8]) -> Result<ConversationId, EngineError> {
+    ConversationId::from_slice(bytes).map_err(|_| EngineError::Damaged("a conversation id"))
+}
+
+pub(crate) fn message_id(bytes: &[u8]) -> Result<ClientMessageId, EngineError> {
+    ClientMessageId::from_slice(bytes).map_err(|_| EngineError::Damaged("a message id"))
+}

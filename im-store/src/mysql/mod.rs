@@ -1,0 +1,275 @@
+//! The MySQL-protocol engine: one server, several stores; InnoDB syncs at every commit.
+//!
+//! [`MySqlEngine`] is the writer's one connection: `batch` looks up and commits messages, `chores`
+//! does the rare writes, `schema` the tables, `session` the settings. [`MySqlReaders`] are the
+//! connections that only read. Whatever another owner was in the way of (deadlock, lock wait,
+//! certification, a key that is taken) is *lost*, at COMMIT too, and decided anew. What becomes of
+//! a message is decided in [`crate::shard`].
+
+mod address;
+mod batch;
+mod chores;
+mod readers;
+mod schema;
+mod session;
+
+use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use protocol::{ConversationId, Refusal};
+use sqlx::mysql::{MySqlConnection, MySqlDatabaseError};
+
+pub use address::{Address, AddressError};
+pub use readers::MySqlReaders;
+pub use session::{IDLE_WRITE_TIMEOUT_S, LOCK_WAIT_TIMEOUT_S, PACKET_BYTES_MIN};
+
+use crate::engine::{Chore, Done, Engine, EngineError};
+use crate::shard::{Append, BatchPlan, ConversationState, Known};
+
+/// Rows in one statement: a statement binds at most 65,535 values, and a message has nine.
+const ROWS_PER_STATEMENT_MAX: usize = 512;
+
+/// A look-up, a write or a COMMIT without an answer for this long has lost its connection. Above
+/// the lock wait, far below the senders' timeouts.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The wait before the second attempt to connect; it doubles.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+
+/// The longest wait before an attempt to connect.
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// The writer's connection to the server. A call that ends early (an error, a dropped future) takes
+/// its connection with it: the server rolls back, and the next call connects anew.
+#[derive(Debug)]
+pub struct MySqlEngine {
+    address: Address,
+    /// Between calls; none when it was lost.
+    idle: Option<MySqlConnection>,
+    /// Between a look-up and its commit, when the look-up holds the heads.
+    holding: Option<MySqlConnection>,
+    /// The heads of an attempt that was lost or left unsettled. The next look-up locks them: it
+    /// waits for whoever has them, and then nobody is faster.
+    contended: BTreeSet<ConversationId>,
+    /// Attempts to connect that failed since the last that did not.
+    failures: u32,
+    commits: u64,
+}
+
+impl MySqlEngine {
+    /// Connects, makes the tables when there are none, and checks that they are ours.
+    ///
+    /// # Errors
+    /// Also when the server is set to something with which it may lose what we store.
+    pub async fn open(address: &Address) -> Result<Self, EngineError> {
+        let mut connection = session::writer(address.options()).await?;
+        schema::migrate(&mut connection).await?;
+        Ok(Self {
+            address: address.clone(),
+            idle: Some(connection),
+            holding: None,
+            contended: BTreeSet::new(),
+            failures: 0,
+            commits: 0,
+        })
+    }
+
+    /// The connection, or a new one, after a wait when the last attempts failed.
+    async fn take(&mut self) -> Result<MySqlConnection, EngineError> {
+        self.holding = None;
+        if let Some(connection) = self.idle.take() {
+            return Ok(connection);
+        }
+        if self.failures > 0 {
+            tokio::time::sleep(backoff(self.failures)).await;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let connection = session::writer(self.address.options()).await?;
+        self.failures = 0;
+        Ok(connection)
+    }
+
+    /// Ends a transaction: COMMIT when all went well, ROLLBACK when another owner was in the way.
+    /// After any other error the connection is dropped.
+    async fn end<T>(
+        &mut self,
+        mut connection: MySqlConnection,
+        written: Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let error = match written {
+            Ok(written) => match within(ANSWER_TIMEOUT, execute(&mut connection, "COMMIT")).await {
+                Ok(()) => {
+                    self.idle = Some(connection);
+                    return Ok(written);
+                }
+                Err(error) => lost_or(error, EngineError::Unsettled),
+            },
+            Err(EngineError::Sql(error)) => lost_or(error, EngineError::Sql),
+            Err(error) => error,
+        };
+        if matches!(error, EngineError::Lost) {
+            self.roll_back(connection).await;
+        }
+        Err(error)
+    }
+
+    async fn roll_back(&mut self, mut connection: MySqlConnection) {
+        let rolled_back = within(ANSWER_TIMEOUT, execute(&mut connection, "ROLLBACK")).await;
+        self.idle = rolled_back.is_ok().then_some(connection);
+    }
+}
+
+impl Engine for MySqlEngine {
+    async fn look_up(
+        &mut self,
+        batch: &[Append],
+        kept: &HashMap<ConversationId, ConversationState>,
+    ) -> Result<Known, EngineError> {
+        let mut connection = self.take().await?;
+        let holds = !self.contended.is_empty();
+        let looking_up = async {
+            if holds {
+                execute(&mut connection, "START TRANSACTION").await?;
+                batch::hold_heads(&mut connection, &self.contended).await?;
+            }
+            batch::look_up(&mut connection, batch, kept).await
+        };
+        match within(ANSWER_TIMEOUT, looking_up).await {
+            Ok(known) if holds => {
+                self.holding = Some(connection);
+                Ok(known)
+            }
+            Ok(known) => {
+                self.idle = Some(connection);
+                Ok(known)
+            }
+            Err(error) => self.end(connection, Err(error)).await,
+        }
+    }
+
+    async fn commit(
+        &mut self,
+        batch: &[Append],
+        plan: &BatchPlan,
+        now_ms: u64,
+    ) -> Result<(), EngineError> {
+        let held = self.holding.take();
+        if plan.entries.is_empty() {
+            if let Some(connection) = held {
+                self.roll_back(connection).await;
+            }
+            self.contended.clear();
+            return Ok(());
+        }
+        self.contended = plan.heads.keys().copied().collect();
+        let holds = held.is_some();
+        let mut connection = match held {
+            Some(connection) => connection,
+            None => self.take().await?,
+        };
+        let writing = async {
+            if !holds {
+                execute(&mut connection, "START TRANSACTION").await?;
+            }
+            batch::write(&mut connection, batch, plan, now_ms).await
+        };
+        let written = within(ANSWER_TIMEOUT, writing).await;
+        self.end(connection, written).await?;
+        self.contended.clear();
+        self.commits += 1;
+        Ok(())
+    }
+
+    async fn chores(
+        &mut self,
+        chores: &[Chore],
+        now_ms: u64,
+    ) -> Result<Vec<Result<Done, Refusal>>, EngineError> {
+        let mut connection = self.take().await?;
+        let writing = async {
+            execute(&mut connection, "START TRANSACTION").await?;
+            chores::chores(&mut connection, chores, now_ms).await
+        };
+        let written = within(ANSWER_TIMEOUT, writing).await;
+        self.end(connection, written).await
+    }
+
+    fn commits(&self) -> u64 {
+        self.commits
+    }
+}
+
+fn lost_or(error: sqlx::Error, other: fn(sqlx::Error) -> EngineError) -> EngineError {
+    if is_conflict(&error) {
+        EngineError::Lost
+    } else {
+        other(error)
+    }
+}
+
+async fn execute(connection: &mut MySqlConnection, sql: &'static str) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(sql).execute(connection).await?;
+    Ok(())
+}
+
+/// An answer that takes longer is lost.
+async fn within<T, E: From<sqlx::Error>>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()).into()),
+    }
+}
+
+/// Whether another transaction was in the way: this one has stored nothing, and may try again.
+fn is_conflict(error: &sqlx::Error) -> bool {
+    let refused = error.as_database_error();
+    refused
+        .and_then(|refused| refused.try_downcast_ref::<MySqlDatabaseError>())
+        .is_some_and(|refused| is_conflict_number(refused.number()))
+}
+
+const fn is_conflict_number(number: u16) -> bool {
+    matches!(
+        number,
+        // A lock wait that took too long; a deadlock, or a certification that failed; a key that is
+        // taken, in both of its forms; a row that changed since it was read.
+        1205 | 1213 | 1062 | 1586 | 1020
+    )
+}
+
+/// After so many failures.
+fn backoff(failures: u32) -> Duration {
+    let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(0);
+    if doubled == 0 {
+        return BACKOFF_MAX;
+    }
+    BACKOFF_MIN.saturating_mul(doubled).min(BACKOFF_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_another_transaction_caused_is_decided_anew() {
+        for conflict in [1205, 1213, 1062, 1586, 1020] {
+            assert!(is_conflict_number(conflict), "{conflict}");
+        }
+        // A full disk, a table that is not there, a killed query, an error within a COMMIT.
+        for other in [1021, 1114, 1146, 1317, 1180] {
+            assert!(!is_conflict_number(other), "{other}");
+        }
+        assert!(!is_conflict(&sqlx::Error::PoolTimedOut));
+    }
+
+    #[test]
+    fn the_wait_before_connecting_doubles_up_to_a_bound() {
+        let waits = [1, 2, 3, 5, 6, 40, u32::MAX].map(|failures| backoff(failures).as_millis());
+        assert_eq!(waits, [50, 100, 200, 800, 1000, 1000, 1000]);
+    }
+}

@@ -1,0 +1,74 @@
+//! The store's tasks, wired over its database, whichever engine that has. Not here: the end of the
+//! process.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use service_kit::clock;
+use service_kit::drain::Drain;
+use service_kit::rpc::{self, LinkConfig};
+use tokio::net::TcpListener;
+
+use crate::config::Database;
+use crate::engine::{Engine, EngineError, Readers};
+use crate::mysql::{MySqlEngine, MySqlReaders};
+use crate::service::Service;
+use crate::sqlite::{SqliteEngine, SqliteReaders};
+use crate::{marks, stream, writer};
+
+/// The ends of the store's links.
+pub struct Wiring {
+    /// Whom it tells of every commit.
+    pub to_router: LinkConfig,
+    /// Where logic reaches it.
+    pub listener: TcpListener,
+    /// How it proves itself there.
+    pub server_tls: Arc<ServerConfig>,
+}
+
+/// What remains to be done after the drain: the readers' connections are closed.
+pub type Close = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Opens the database and starts the tasks; they end with the drain.
+///
+/// # Errors
+/// When the database cannot be opened, or is not ours.
+pub async fn start(
+    database: &Database,
+    wiring: Wiring,
+    drain: &Drain,
+) -> Result<Close, EngineError> {
+    match database {
+        Database::Sqlite(path) => {
+            let engine = SqliteEngine::open(path).await?;
+            let readers = SqliteReaders::open(path).await?;
+            Ok(wire(engine, readers, wiring, drain))
+        }
+        Database::MySql(address) => {
+            let engine = MySqlEngine::open(address).await?;
+            let readers = MySqlReaders::open(address).await?;
+            Ok(wire(engine, readers, wiring, drain))
+        }
+    }
+}
+
+fn wire<E: Engine, R: Readers>(engine: E, readers: R, wiring: Wiring, drain: &Drain) -> Close {
+    let (link, link_events) = rpc::connect(wiring.to_router, drain.clone());
+    let (sink, commits) = stream::new();
+    let (writer, writing) = writer::new(engine, sink);
+    let (mark_sink, marking) = marks::new();
+    drain.spawn(writing.run(clock::unix_ms));
+    drain.spawn(commits.run(readers.clone(), link, link_events));
+    drain.spawn(marking.run(writer.clone()));
+    let service = Arc::new(Service::new(writer, readers.clone(), mark_sink));
+    let (listener, tls) = (wiring.listener, wiring.server_tls);
+    drain.spawn(rpc::serve(
+        listener,
+        tls,
+        &["im-logic"],
+        service,
+        drain.clone(),
+    ));
+    Box::pin(async move { readers.close().await })
+}

@@ -1,0 +1,127 @@
+//! The two engines as the contract suite sees them: an empty database that can be opened any
+//! number of times.
+
+use im_store::config::Database;
+use im_store::engine::{Engine, EngineError, Readers};
+use im_store::mysql::{Address, MySqlEngine, MySqlReaders};
+use im_store::sqlite::{SqliteEngine, SqliteReaders};
+use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
+use tempfile::TempDir;
+
+use crate::mariadb::MariaDb;
+
+/// An engine, and an empty database for it.
+pub(crate) trait Backend: Sized + Sync {
+    type Engine: Engine;
+    type Readers: Readers;
+
+    /// Makes it.
+    async fn start() -> Self;
+
+    /// What the store's configuration calls it.
+    fn database(&self) -> Database;
+
+    async fn try_engine(&self) -> Result<Self::Engine, EngineError>;
+
+    async fn readers(&self) -> Self::Readers;
+
+    /// Runs statements beside the store, as an administrator would.
+    async fn execute(&self, sql: &str);
+
+    /// Sets the version of the schema that the database says it has.
+    async fn set_version(&self, version: i64);
+
+    async fn engine(&self) -> Self::Engine {
+        self.try_engine().await.unwrap()
+    }
+}
+
+/// A file.
+pub(crate) struct Sqlite {
+    folder: TempDir,
+}
+
+impl Sqlite {
+    fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join("s.db")
+    }
+}
+
+impl Backend for Sqlite {
+    type Engine = SqliteEngine;
+    type Readers = SqliteReaders;
+
+    async fn start() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn database(&self) -> Database {
+        Database::Sqlite(self.path())
+    }
+
+    async fn try_engine(&self) -> Result<SqliteEngine, EngineError> {
+        SqliteEngine::open(&self.path()).await
+    }
+
+    async fn readers(&self) -> SqliteReaders {
+        SqliteReaders::open(&self.path()).await.unwrap()
+    }
+
+    async fn execute(&self, sql: &str) {
+        let url = format!("sqlite://{}?mode=rwc", self.path().display());
+        let mut session = SqliteConnection::connect(&url).await.unwrap();
+        let sql = AssertSqlSafe(sql.to_owned());
+        sqlx::raw_sql(sql).execute(&mut session).await.unwrap();
+        session.close().await.unwrap();
+    }
+
+    async fn set_version(&self, version: i64) {
+        self.execute(&format!("PRAGMA user_version = {version}"))
+            .await;
+    }
+}
+
+/// A server of its own.
+pub(crate) struct MySql {
+    pub(crate) server: MariaDb,
+}
+
+impl MySql {
+    pub(crate) fn address(&self) -> Address {
+        self.server.url("im").parse().unwrap()
+    }
+}
+
+impl Backend for MySql {
+    type Engine = MySqlEngine;
+    type Readers = MySqlReaders;
+
+    async fn start() -> Self {
+        Self {
+            server: MariaDb::start().await,
+        }
+    }
+
+    fn database(&self) -> Database {
+        Database::MySql(self.address())
+    }
+
+    async fn try_engine(&self) -> Result<MySqlEngine, EngineError> {
+        MySqlEngine::open(&self.address()).await
+    }
+
+    async fn readers(&self) -> MySqlReaders {
+        MySqlReaders::open(&self.address()).await.unwrap()
+    }
+
+    async fn execute(&self, sql: &str) {
+        self.server.execute_on("im", sql).await;
+    }
+
+    async fn set_version(&self, version: i64) {
+        self.execute(&format!("INSERT INTO im_store_schema VALUES ({version})"))
+            .await;
+    }
+}

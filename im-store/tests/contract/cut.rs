@@ -1,0 +1,124 @@
+//! A line to the database that fails when told to: at the next COMMIT.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+/// What the line does with the next COMMIT. After that it is a good line again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Passes it on.
+    Pass,
+    /// Passes it on, and breaks before the answer.
+    LoseAnswer,
+    /// Breaks before it arrives.
+    LoseCommit,
+    /// Breaks, and passes it on when the next session waits for the row.
+    Delay,
+    /// Keeps it, and says nothing: as if the client had been stopped.
+    Stall,
+}
+
+/// A listener that passes connections on.
+#[derive(Clone)]
+pub(crate) struct Line {
+    pub(crate) address: SocketAddr,
+    next: Arc<Mutex<Next>>,
+    stalled: Arc<Notify>,
+    /// The way to the server of a connection whose COMMIT is delayed.
+    delayed: Arc<Mutex<Option<OwnedWriteHalf>>>,
+}
+
+/// COM_QUERY, and what it says.
+const COMMIT: &[u8] = b"\x03COMMIT";
+
+impl Line {
+    pub(crate) async fn to(port: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let line = Self {
+            address: listener.local_addr().unwrap(),
+            next: Arc::new(Mutex::new(Next::Pass)),
+            stalled: Arc::default(),
+            delayed: Arc::default(),
+        };
+        let accepting = line.clone();
+        tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+                let line = accepting.clone();
+                tokio::spawn(async move { line.pass(client, server.unwrap()).await });
+            }
+        });
+        line
+    }
+
+    pub(crate) fn at_the_next_commit(&self, next: Next) {
+        *self.next.lock() = next;
+    }
+
+    /// Until a COMMIT is kept.
+    pub(crate) async fn stalled(&self) {
+        self.stalled.notified().await;
+    }
+
+    /// Until either end closes, or the line breaks.
+    async fn pass(self, client: TcpStream, server: TcpStream) {
+        client.set_nodelay(true).unwrap();
+        server.set_nodelay(true).unwrap();
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_server, mut to_server) = server.into_split();
+        let back = tokio::spawn(async move {
+            // It ends when either end does.
+            drop(tokio::io::copy(&mut from_server, &mut to_client).await);
+        });
+        let mut waits = false;
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = from_client.read(&mut buffer).await.unwrap_or(0);
+            let said = &buffer[..read];
+            let commits = said.windows(COMMIT.len()).any(|part| part == COMMIT);
+            let next = if commits {
+                std::mem::replace(&mut *self.next.lock(), Next::Pass)
+            } else {
+                Next::Pass
+            };
+            match next {
+                Next::Pass | Next::LoseAnswer => {
+                    if next == Next::LoseAnswer {
+                        back.abort();
+                    }
+                    let passed = to_server.write_all(said).await;
+                    if read == 0 || passed.is_err() || next == Next::LoseAnswer {
+                        break;
+                    }
+                }
+                Next::LoseCommit => break,
+                Next::Delay => {
+                    back.abort();
+                    *self.delayed.lock() = Some(to_server);
+                    return;
+                }
+                Next::Stall => {
+                    self.stalled.notify_one();
+                    std::future::pending().await
+                }
+            }
+            // The statement was prepared before; what follows is its execution.
+            if waits {
+                let delayed = self.delayed.lock().take();
+                if let Some(mut delayed) = delayed {
+                    delayed.write_all(b"\x07\0\0\0\x03COMMIT").await.unwrap();
+                    delayed.forget();
+                }
+            }
+            waits = said.windows(10).any(|part| part == b"FOR UPDATE");
+        }
+        back.abort();
+    }
+}

@@ -1,0 +1,61 @@
+//! The contract suite: what a store promises, checked on both engines. A case is a function over
+//! any [`backend::Backend`]; what only a server can do to a store is in `faults`.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod backend;
+mod cut;
+mod faults;
+mod mariadb;
+mod owners;
+mod schema;
+mod service;
+mod speed;
+mod writer;
+
+/// Makes a test of each case on each engine: `sqlite::CASE` and `mysql::CASE`.
+macro_rules! contract {
+    ($($file:ident: $($case:ident),+;)+) => {
+        mod sqlite {
+            $($(#[tokio::test]
+            async fn $case() {
+                use crate::backend::{Backend, Sqlite};
+                crate::$file::$case(&Sqlite::start().await).await;
+            })+)+
+        }
+
+        mod mysql {
+            $($(#[tokio::test]
+            async fn $case() {
+                use crate::backend::{Backend, MySql};
+                crate::$file::$case(&MySql::start().await).await;
+            })+)+
+        }
+    };
+}
+
+contract! {
+    writer:
+        a_lone_message_is_committed_without_waiting_for_another,
+        many_at_once_are_numbered_densely_with_far_fewer_syncs,
+        a_retry_after_a_restart_is_the_same_message_and_history_is_still_there,
+        a_batch_of_many_conversations_is_one_commit,
+        a_group_lets_in_who_joined_and_keeps_out_who_left,
+        a_large_group_is_made_and_emptied,
+        a_repeated_request_makes_no_second_group,
+        marks_only_rise_and_never_pass_the_head,
+        history_comes_in_pages_bounded_in_entries_and_bytes;
+    owners:
+        two_owners_at_once_never_skip_or_repeat_a_number,
+        the_same_messages_by_two_owners_are_stored_once,
+        an_owner_of_an_older_epoch_stores_nothing,
+        two_owners_make_one_group_and_one_account;
+    schema:
+        a_foreign_database_is_refused_and_left_alone,
+        a_newer_schema_is_refused,
+        a_database_is_opened_again_and_again;
+    service:
+        accounts_are_made_once_and_keep_their_kind,
+        names_are_told_apart_byte_by_byte,
+        groups_pairs_and_their_history_are_for_their_members,
+        a_router_is_told_all_heads_when_it_comes_and_every_commit_after_that;
+}
