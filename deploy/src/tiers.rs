@@ -131,8 +131,8 @@ pub struct Wiring<'a> {
     pub authority: &'a Authority,
     /// The planner's token.
     pub planner_token: PathBuf,
-    /// Where history is kept.
-    pub database: PathBuf,
+    /// Where history is kept: the store's `database.url`.
+    pub database: String,
     /// Whose model the planner asks.
     pub model: ModelChoice,
 }
@@ -166,8 +166,7 @@ impl Wiring<'_> {
             Tier::Store => {
                 self.link_end(&mut variables, instance, addresses.store);
                 variables.address("LINKS__ROUTER", addresses.router);
-                let url = format!("sqlite://{}", self.database.display());
-                variables.set("DATABASE__URL", url);
+                variables.set("DATABASE__URL", self.database.clone());
             }
             Tier::Router => self.link_end(&mut variables, instance, addresses.router),
             Tier::Logic => {
@@ -240,5 +239,42 @@ impl Variables {
     fn certificate(&mut self, section: &str, files: &CertificateFiles) {
         self.path(&format!("{section}__CERTIFICATE"), &files.certificate);
         self.path(&format!("{section}__KEY"), &files.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::TokenKind;
+    use crate::ports::PortOptions;
+
+    #[test]
+    fn each_process_is_told_where_it_is_and_whom_it_reaches() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::open(folder.path(), 1).unwrap();
+        let addresses = PortOptions::default().choose(0, 2).unwrap();
+        let wiring = Wiring {
+            planner_token: authority.token(TokenKind::Planner, PLANNER, 1).unwrap(),
+            authority: &authority,
+            database: "mysql://im@db/im".into(),
+            model: ModelChoice::Mock,
+            addresses: addresses.clone(),
+        };
+        let told = |tier, number, key: &str| {
+            let environment = wiring.environment(Instance { tier, number });
+            let found = environment.into_iter().find(|(its, _)| its == key);
+            found.unwrap_or_else(|| panic!("{key}")).1
+        };
+        let url = told(Tier::Store, 0, "IM_STORE__DATABASE__URL");
+        assert_eq!(url, "mysql://im@db/im");
+        let second = addresses.further_gateways[0];
+        let listen = told(Tier::Gateway, 1, "IM_GATEWAY__LISTEN__ADDRESS");
+        assert_eq!(listen, second.clients.to_string());
+        let admin = told(Tier::Gateway, 1, "IM_GATEWAY__ADMIN__LISTEN");
+        assert_eq!(admin, second.admin.to_string());
+        let reaches = told(Tier::Bridge, 0, "LLM_BRIDGE__SERVER__ADDRESS");
+        assert_eq!(reaches, addresses.all_clients().join(","));
+        let all = Instance::all(&Tier::ALL, 2);
+        assert!(all.iter().any(|its| its.to_string() == "im-gateway-2"));
     }
 }

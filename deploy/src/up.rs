@@ -25,6 +25,9 @@ const FIRST_ROBOT: &str = "my-robot";
 /// What `up` does besides.
 #[derive(Debug, Args)]
 pub struct UpOptions {
+    /// Where history is kept, for example mysql://USER:PASSWORD@HOST:PORT/NAME [a file of the state]
+    #[arg(long, value_name = "URL", env = "SWARM_STORE", hide_env_values = true)]
+    store: Option<String>,
     /// How many gateways
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = gateways)]
     gateways: usize,
@@ -60,7 +63,12 @@ pub async fn run(state: &State, options: &UpOptions, ports: &PortOptions) -> any
     let model = model_choice(std::env::vars_os());
     let authority = Authority::open(state.folder(), clock::unix_ms())?;
     let instances = Instance::all(&model.tiers(), options.gateways);
-    let mut supervisor = start(state, &authority, addresses.clone(), model, &instances)?;
+    let mut supervisor = start(
+        state,
+        &authority,
+        (addresses.clone(), model, options.store.clone()),
+        &instances,
+    )?;
     let served = {
         let ready = async {
             supervisor.ready(&instances).await?;
@@ -102,8 +110,7 @@ enum Next {
 fn start(
     state: &State,
     authority: &Authority,
-    addresses: Addresses,
-    model: ModelChoice,
+    (addresses, model, store): (Addresses, ModelChoice, Option<String>),
     instances: &[Instance],
 ) -> anyhow::Result<Supervisor> {
     let data = state.data();
@@ -112,7 +119,8 @@ fn start(
         addresses,
         authority,
         planner_token: authority.token(TokenKind::Planner, PLANNER, clock::unix_ms())?,
-        database: data.join("history.db"),
+        database: store
+            .unwrap_or_else(|| format!("sqlite://{}", data.join("history.db").display())),
         model,
     };
     Ok(Supervisor::start(state, &wiring, instances)?)
