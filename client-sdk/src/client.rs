@@ -7,6 +7,7 @@ mod sending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use protocol::{AccountId, ConversationId, SequenceNumber, SessionId};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -14,13 +15,13 @@ pub use self::requests::NewGroup;
 pub use self::sending::SendHandle;
 use crate::config::ClientConfig;
 use crate::driver;
-use crate::error::Error;
+use crate::error::{ConfigError, Error};
 use crate::events::Stats;
 use crate::incoming::Events;
-use crate::journal::{Journal, MemoryJournal};
+use crate::journal::{Journal, JournalError, Kept, Writer};
 use crate::message::Account;
 use crate::requests::REQUESTS_WAITING_MAX;
-use crate::shared::{Call, Shared};
+use crate::shared::{Call, PersistReply, Recovered, Shared};
 
 /// Calls that come besides messages: requests, and a close.
 const OTHER_CALLS_MAX: usize = REQUESTS_WAITING_MAX + 1;
@@ -44,6 +45,8 @@ struct Inner {
     room_bytes: Arc<Semaphore>,
     /// The bound of the other requests: one too many is refused.
     room_requests: Arc<Semaphore>,
+    /// Until they are asked for.
+    recovered: Mutex<Vec<Recovered>>,
     shared: Arc<Shared>,
 }
 
@@ -51,13 +54,25 @@ impl Client {
     /// Connects, and waits for the first session. Fails at once when the server refuses for good;
     /// otherwise tries every address until `connect_timeout`.
     pub async fn connect(config: ClientConfig) -> Result<(Self, Events), Error> {
-        Self::connect_with_journal(config, Box::new(MemoryJournal::default())).await
+        Self::begin(config, None).await
     }
 
     /// The same with a journal, whose messages of an earlier run are sent again under their ids.
+    /// What that guarantees and what not stands at [`journal`](crate::journal).
+    ///
+    /// Fails at once, and sends nothing, when the journal cannot be read or is another account's.
+    /// The journal is closed when [`Client::close`] returns.
     pub async fn connect_with_journal(
         config: ClientConfig,
         journal: Box<dyn Journal>,
+    ) -> Result<(Self, Events), Error> {
+        let opened = Writer::open(journal).await.map_err(ConfigError::from)?;
+        Self::begin(config, Some(opened)).await
+    }
+
+    async fn begin(
+        config: ClientConfig,
+        journal: Option<(Writer, Kept)>,
     ) -> Result<(Self, Events), Error> {
         let shared = Arc::new(Shared::new(&config));
         let messages_max = config
@@ -69,8 +84,15 @@ impl Client {
         let room = |n: usize| Arc::new(Semaphore::new(n.min(Semaphore::MAX_PERMITS)));
         let room_messages = room(messages_max);
         let room_bytes = room(config.outbox_bytes_max);
-        let welcomed = driver::start(config, journal, Arc::clone(&shared), receiver)?;
-        let account = welcomed.await.unwrap_or(Err(Error::Closed))?;
+        let started = driver::start(config, journal, Arc::clone(&shared), receiver)?;
+        let account = match started.welcomed.await.unwrap_or(Err(Error::Closed)) {
+            Ok(account) => account,
+            Err(error) => {
+                // Then the journal is closed, and may be opened again. A panic is told by now.
+                drop(started.task.await);
+                return Err(error);
+            }
+        };
         let inner = Inner {
             account,
             send_timeout,
@@ -79,6 +101,7 @@ impl Client {
             room_messages,
             room_bytes,
             room_requests: room(REQUESTS_WAITING_MAX),
+            recovered: Mutex::new(started.recovered),
             shared,
         };
         let inner = Arc::new(inner);
@@ -131,8 +154,40 @@ impl Client {
         }
     }
 
+    /// The messages of an earlier run that the journal kept, in their order: they are on their way
+    /// again, and each handle says what becomes of one. The first call has them, the next none.
+    #[must_use]
+    pub fn recovered(&self) -> Vec<SendHandle> {
+        let recovered = std::mem::take(&mut *self.inner.recovered.lock());
+        recovered.into_iter().map(SendHandle::from).collect()
+    }
+
+    /// Writes the marks down in the journal, all together, and waits until they are durable: how
+    /// far the application has marked each conversation as delivered (under
+    /// [`MarkPolicy::WhenTaken`](crate::MarkPolicy) how far it has taken them).
+    ///
+    /// A client that connects with this journal hands over each of these conversations from its
+    /// mark on, whatever the server's mark is and whatever
+    /// [`ClientConfig::start_from`](crate::ClientConfig) says. What the server holds for delivered
+    /// is `redelivered`. So an application whose effects are durable before it calls this sees
+    /// again, after a crash, only what came after.
+    pub async fn persist_marks(&self) -> Result<(), JournalError> {
+        let room = Arc::clone(&self.inner.room_requests);
+        let room = room
+            .acquire_owned()
+            .await
+            .map_err(|_| JournalError::Closed)?;
+        let (outcome, done) = oneshot::channel();
+        let call = Call::PersistMarks(PersistReply { outcome, room });
+        self.inner
+            .calls
+            .try_send(call)
+            .map_err(|_| JournalError::Closed)?;
+        done.await.unwrap_or(Err(JournalError::Closed))
+    }
+
     /// Ends the session: what is in flight is given a moment, marks are sent, the rest of the
-    /// outbox ends without an answer. Returns when the connection is closed.
+    /// outbox ends without an answer. Returns when the connection is closed, and the journal.
     pub async fn close(&self) {
         let (done, closed) = oneshot::channel();
         if self.inner.calls.send(Call::Close(done)).await.is_ok() {

@@ -18,6 +18,12 @@ const OUTBOX_MESSAGES_DEFAULT: usize = 4096;
 /// The contents of those together, in bytes.
 const OUTBOX_BYTES_DEFAULT: usize = 16 * 1024 * 1024;
 
+/// Messages in a journal: those of the outbox, and as many whose outcome is unknown.
+const JOURNAL_MESSAGES_DEFAULT: usize = 2 * OUTBOX_MESSAGES_DEFAULT;
+
+/// Those together, in bytes.
+const JOURNAL_BYTES_DEFAULT: usize = 2 * OUTBOX_BYTES_DEFAULT;
+
 /// Events that wait for the application before the client stops taking more.
 const EVENTS_DEFAULT: usize = 1024;
 
@@ -60,6 +66,12 @@ pub struct ClientConfig {
     pub outbox_messages_max: usize,
     /// The contents of those together, in bytes.
     pub outbox_bytes_max: usize,
+    /// Messages in the journal, if there is one: those of the outbox, and those whose outcome is
+    /// unknown. One more is refused with `NotSent` and `JournalError::Full`.
+    pub journal_messages_max: usize,
+    /// Those together, encoded, in bytes. The file of a `DiskJournal` is up to about three times as
+    /// long.
+    pub journal_bytes_max: usize,
     /// Events waiting for the application; beyond it the client stops pulling and forgets pushes.
     pub events_max: usize,
     /// The contents of those together, in bytes.
@@ -90,6 +102,8 @@ impl ClientConfig {
             in_flight_max: IN_FLIGHT_DEFAULT,
             outbox_messages_max: OUTBOX_MESSAGES_DEFAULT,
             outbox_bytes_max: OUTBOX_BYTES_DEFAULT,
+            journal_messages_max: JOURNAL_MESSAGES_DEFAULT,
+            journal_bytes_max: JOURNAL_BYTES_DEFAULT,
             events_max: EVENTS_DEFAULT,
             events_bytes_max: EVENTS_BYTES_DEFAULT,
             source_address: None,

@@ -1,6 +1,8 @@
 //! The one task of a client: keeps a connection, moves frames between it and the engine. Waits for
 //! whatever comes first, then applies it without waiting.
 
+mod ending;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,43 +10,57 @@ use std::time::Duration;
 use protocol::wire;
 use rand::seq::SliceRandom as _;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use self::ending::{CLOSE_GRACE, written};
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::config::ClientConfig;
 use crate::connection::{Connection, DialError, Dialer, Turn};
-use crate::engine::{Engine, Verdict, is_final};
+use crate::engine::{Engine, Opened, Verdict, is_final};
 use crate::error::{ConfigError, Error};
 use crate::events;
 use crate::incoming::CloseReason;
-use crate::journal::Journal;
+use crate::journal::{JournalError, Kept, Writer};
 use crate::message::Account;
-use crate::shared::{Call, Shared};
+use crate::shared::{Call, Recovered, Shared};
 
 /// Calls and frames taken at once, before what they bring about is written.
 const BATCH_MAX: usize = 256;
 
-/// How long messages on their way are waited for when the client is closed.
-const CLOSE_GRACE: Duration = Duration::from_secs(2);
-
 /// A session that held so long shows that its server works: the next attempt need not wait.
 const STEADY_AFTER: Duration = Duration::from_secs(5);
 
-/// Starts the task on the current runtime. What is returned tells of the first session.
+/// A client's task.
+pub(crate) struct Started {
+    /// Tells of the first session.
+    pub(crate) welcomed: oneshot::Receiver<Result<Account, Error>>,
+    pub(crate) recovered: Vec<Recovered>,
+    pub(crate) task: JoinHandle<()>,
+}
+
+/// Starts the task on the current runtime.
 pub(crate) fn start(
     config: ClientConfig,
-    journal: Box<dyn Journal>,
+    journal: Option<(Writer, Kept)>,
     shared: Arc<Shared>,
     calls: mpsc::Receiver<Call>,
-) -> Result<oneshot::Receiver<Result<Account, Error>>, ConfigError> {
+) -> Result<Started, ConfigError> {
     let dialer = Arc::new(Dialer::new(&config)?);
     let now = Instant::now();
-    let engine = Engine::new(&config, Arc::clone(&shared), journal, rand::random(), now);
+    let (writer, opened) = journal.map_or((None, None), |(writer, kept)| {
+        let place = writer.place().to_owned();
+        (Some(writer), Some(Opened { place, kept }))
+    });
+    let seed = rand::random();
+    let mut engine = Engine::new(&config, Arc::clone(&shared), opened, seed, now);
+    let recovered = engine.take_recovered();
     let (welcomed, first) = oneshot::channel();
     let driver = Driver {
         engine,
         shared,
+        writer,
         calls,
         dialer,
         addresses: config.addresses,
@@ -62,13 +78,19 @@ pub(crate) fn start(
         closing: None,
         ended: None,
     };
-    tokio::spawn(driver.run());
-    Ok(first)
+    let task = tokio::spawn(driver.run());
+    Ok(Started {
+        welcomed: first,
+        recovered,
+        task,
+    })
 }
 
 struct Driver {
     engine: Engine,
     shared: Arc<Shared>,
+    /// Present if there is a journal.
+    writer: Option<Writer>,
     calls: mpsc::Receiver<Call>,
     dialer: Arc<Dialer>,
     addresses: Vec<String>,
@@ -114,6 +136,7 @@ enum Wake {
     Rested,
     Dialled(Dialled),
     Turn(Turn),
+    Written(Result<(), JournalError>),
     Nudge,
     Tick,
 }
@@ -147,6 +170,7 @@ impl Driver {
         tokio::select! {
             call = self.calls.recv(), if self.closing.is_none() => Wake::Call(call),
             wake = link_turn(&mut self.link) => wake,
+            done = written(&mut self.writer) => Wake::Written(done),
             () = self.shared.nudge.notified() => Wake::Nudge,
             () = tick => Wake::Tick,
         }
@@ -178,6 +202,7 @@ impl Driver {
                     }
                 }
             }
+            Wake::Written(done) => self.engine.written(done, now),
             Wake::Nudge => self.engine.nudged(),
             Wake::Tick => {}
         }
@@ -205,6 +230,11 @@ impl Driver {
             drop(first.welcomed.send(Err(error)));
             return Some(CloseReason::ByApplication);
         }
+        if let Some(writer) = self.writer.as_mut().filter(|w| !w.is_writing())
+            && let Some(changes) = self.engine.next_batch(now, false)
+        {
+            writer.start(changes);
+        }
         if let Link::Up(connection) = &mut self.link {
             while connection.has_room()
                 && let Some(frame) = self.engine.next_frame(now)
@@ -222,26 +252,11 @@ impl Driver {
         over.then_some(CloseReason::ByApplication)
     }
 
-    async fn end(mut self, reason: CloseReason) {
-        self.calls.close();
-        while let Ok(call) = self.calls.try_recv() {
-            self.call(Some(call), Instant::now());
-        }
-        if let Link::Up(mut connection) = self.link {
-            while let Some(frame) = self.engine.next_marks(Instant::now(), true) {
-                if connection.enqueue(&frame).is_err() {
-                    break;
-                }
-            }
-            connection.shutdown().await;
-        }
-        self.engine.end(reason);
-    }
-
     fn call(&mut self, call: Option<Call>, now: Instant) {
         match call {
             Some(Call::Send(letter, reply)) => self.engine.send(letter, reply),
             Some(Call::Request(request, reply)) => self.engine.request(request, reply),
+            Some(Call::PersistMarks(reply)) => self.engine.persist_marks(reply),
             Some(Call::Close(done)) => self.close(Some(done), now),
             None => self.close(None, now),
         }
@@ -282,7 +297,10 @@ impl Driver {
     ) {
         match dialled {
             Ok((connection, welcome)) => {
-                let account = self.engine.connected(&welcome, now);
+                let account = match self.engine.connected(&welcome, now) {
+                    Ok(account) => account,
+                    Err(error) => return self.not_ours(error, now),
+                };
                 self.link = Link::Up(Box::new(connection));
                 self.up_since = now;
                 address.clone_into(&mut self.last_address);

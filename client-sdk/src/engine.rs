@@ -3,6 +3,7 @@
 //! source of randomness; the driver moves the frames.
 
 mod answers;
+mod journalled;
 mod session;
 
 use std::sync::Arc;
@@ -15,18 +16,18 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::Instant;
 
-use crate::clock;
 use crate::config::ClientConfig;
-use crate::error::SendError;
 use crate::events;
 use crate::inbox::{Inbox, Output};
 use crate::incoming::{CloseReason, Event};
-use crate::journal::{Journal, JournalEntry, JournalError};
+use crate::journal::JournalError;
 use crate::message::{Account, Conversation};
-use crate::outbox::{Letter, Outbox, Settled};
+use crate::outbox::Outbox;
 use crate::requests::{Request, Requests};
 use crate::shared::{RequestReply, SendReply, Shared};
 
+use journalled::Desk;
+pub(crate) use journalled::Opened;
 pub(crate) use session::{Session, is_final};
 
 /// How long an answer may take on a living connection before it is asked for again.
@@ -57,8 +58,8 @@ pub(crate) enum Verdict {
 /// Everything of a client but its sockets.
 pub(crate) struct Engine {
     shared: Arc<Shared>,
-    journal: Box<dyn Journal>,
-    journal_unsynced: bool,
+    /// Present if there is a journal.
+    desk: Option<Desk>,
     inbox: Inbox,
     outbox: Outbox<SendReply>,
     requests: Requests<RequestReply>,
@@ -81,18 +82,18 @@ const ASKERS: [fn(&mut Engine, Instant) -> Option<Frame>; 4] = [
 ];
 
 impl Engine {
+    /// `opened`: a journal and what it keeps.
     pub(crate) fn new(
         config: &ClientConfig,
         shared: Arc<Shared>,
-        journal: Box<dyn Journal>,
+        opened: Option<Opened>,
         seed: u64,
         now: Instant,
     ) -> Self {
         let mut engine = Self {
             shared,
-            journal,
-            journal_unsynced: false,
-            inbox: Inbox::new(config.start_from),
+            desk: None,
+            inbox: Inbox::new(config.start_from).resuming(opened.iter().flat_map(Opened::marks)),
             outbox: Outbox::new(),
             requests: Requests::new(),
             session: None,
@@ -102,39 +103,10 @@ impl Engine {
             turn: 0,
             random: SmallRng::seed_from_u64(seed),
         };
-        engine.recover(clock::after(now, config.send_timeout));
-        engine
-    }
-
-    /// The messages of an earlier run go again under their ids; nobody waits for them.
-    fn recover(&mut self, deadline: Instant) {
-        let entries = self.journal.load().unwrap_or_else(|error| {
-            events::journal_failed(&error);
-            Vec::new()
-        });
-        for entry in entries {
-            let priority = <wire::Send as prost::Message>::decode(entry.send.clone())
-                .map_or(wire::Priority::Chat, |send| send.priority());
-            let letter = Letter {
-                conversation: entry.conversation,
-                id: entry.client_message_id,
-                body: entry.send,
-                priority,
-                deadline,
-            };
-            self.outbox.accept(letter, SendReply::nobody());
+        if let Some(opened) = opened {
+            engine.recover(config, opened, now);
         }
-    }
-
-    pub(crate) fn send(&mut self, letter: Letter, reply: SendReply) {
-        let entry = JournalEntry {
-            conversation: letter.conversation,
-            client_message_id: letter.id,
-            send: letter.body.clone(),
-        };
-        let appended = self.journal.append(&entry);
-        self.journalled(appended);
-        self.outbox.accept(letter, reply);
+        engine
     }
 
     pub(crate) fn request(&mut self, request: Request, reply: RequestReply) {
@@ -143,9 +115,14 @@ impl Engine {
         }
     }
 
-    /// A session begins.
-    pub(crate) fn connected(&mut self, welcome: &wire::Welcome, now: Instant) -> Account {
+    /// A session begins; it must not, with an account that is not the journal's.
+    pub(crate) fn connected(
+        &mut self,
+        welcome: &wire::Welcome,
+        now: Instant,
+    ) -> Result<Account, JournalError> {
         let account = Account::from_wire(welcome.account.clone().unwrap_or_default());
+        self.check_owner(&account)?;
         let session = Session::new(welcome, now);
         self.shared.set_session(Some(SessionId(welcome.session_id)));
         self.shared.set_server_time_ms(welcome.server_time_ms);
@@ -163,7 +140,7 @@ impl Engine {
             self.inbox.memberships_end();
         }
         self.drain_inbox();
-        account
+        Ok(account)
     }
 
     /// The connection is gone.
@@ -184,11 +161,12 @@ impl Engine {
     /// Whatever time alone brings about.
     pub(crate) fn tick(&mut self, now: Instant) -> Verdict {
         for (settled, error) in self.outbox.tick(now) {
-            self.gave_up(settled, error);
+            self.gave_up(settled, error, now);
         }
         for (reply, error) in self.requests.tick(now) {
             reply.settle(Err(error));
         }
+        self.tick_journal(now);
         self.expire_answers(now);
         match &mut self.session {
             Some(session) => session.verdict(now),
@@ -210,6 +188,7 @@ impl Engine {
         [
             self.outbox.next_wake(),
             self.requests.next_wake(tried),
+            self.journal_wake(tried),
             resting,
             marks,
         ]
@@ -233,7 +212,6 @@ impl Engine {
         if !session.may_ask() {
             return None;
         }
-        self.sync_journal();
         if self.outbox.is_urgent() {
             return self.next_letter(now);
         }
@@ -264,22 +242,13 @@ impl Engine {
 
     /// Whether nothing is on its way.
     pub(crate) fn is_idle(&self) -> bool {
-        self.outbox.is_empty()
+        self.outbox.is_empty() && !self.desk.as_ref().is_some_and(Desk::holds_letters)
     }
 
-    /// The client ends: everybody who waits is told what is known.
+    /// The client ends, after its sends: everybody who waits is told what is known.
     pub(crate) fn end(&mut self, reason: CloseReason) {
         self.shared.set_session(None);
         self.session = None;
-        for (settled, error) in self.outbox.close() {
-            // What may or may not be stored stays in the journal: the next run finds out.
-            if matches!(error, SendError::OutcomeUnknown { .. }) {
-                settled.reply.settle(Err(error));
-            } else {
-                self.gave_up(settled, error);
-            }
-        }
-        self.sync_journal();
         for (reply, error) in self.requests.close() {
             reply.settle(Err(error));
         }
@@ -287,40 +256,17 @@ impl Engine {
         self.shared.arrived.notify_one();
     }
 
-    fn gave_up(&mut self, settled: Settled<SendReply>, error: SendError) {
-        self.forget(&settled.letter);
-        settled.reply.settle(Err(error));
-    }
-
-    fn forget(&mut self, letter: &Letter) {
-        let removed = self.journal.remove(letter.conversation, letter.id);
-        self.journalled(removed);
-    }
-
-    fn journalled(&mut self, done: Result<(), JournalError>) {
-        match done {
-            Ok(()) => self.journal_unsynced = true,
-            Err(error) => events::journal_failed(&error),
-        }
-    }
-
-    fn sync_journal(&mut self) {
-        if std::mem::take(&mut self.journal_unsynced)
-            && let Err(error) = self.journal.sync()
-        {
-            events::journal_failed(&error);
-        }
-    }
-
     fn memberships(&mut self, memberships: &[wire::Membership]) {
         for membership in memberships {
             match Conversation::from_wire(membership) {
                 Ok(conversation) => {
-                    self.shared.marks.lock().server_has(
-                        conversation.id,
-                        conversation.delivered,
-                        conversation.read,
-                    );
+                    let mut marks = self.shared.marks.lock();
+                    let (id, delivered) = (conversation.id, conversation.delivered);
+                    marks.server_has(id, delivered, conversation.read);
+                    if let Some(done) = self.inbox.resumes(&conversation) {
+                        marks.resume(id, done);
+                    }
+                    drop(marks);
                     self.inbox.membership(&conversation);
                 }
                 Err(refusal) => events::malformed(kind::LIST_CONVERSATIONS, &refusal),

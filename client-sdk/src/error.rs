@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use protocol::{ClientMessageId, Refusal};
 use thiserror::Error;
 
+use crate::journal::JournalError;
+
 /// A configuration that no connection can be made with.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -41,6 +43,9 @@ pub enum ConfigError {
     /// No address at all.
     #[error("no address of a server is given")]
     NoAddress,
+    /// The journal cannot be used, or not by this account.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 /// Why connecting, or a request other than a send, failed.
@@ -114,12 +119,20 @@ pub enum SendError {
         last: Option<Refusal>,
     },
     /// Certainly not stored: it was never on its way, or each attempt was answered with a refusal.
-    #[error("message {client_message_id} was not sent in time{}", because(last.as_ref()))]
+    #[error(
+        "message {client_message_id} was not sent{}{}",
+        if journal.is_some() { "" } else { " in time" },
+        because_of(last.as_ref(), journal.as_ref())
+    )]
     NotSent {
         /// The message's id.
         client_message_id: ClientMessageId,
         /// The last retryable refusal, if there was one.
         last: Option<Refusal>,
+        /// The journal could not take it, and so it did not leave: it is full
+        /// ([`JournalError::Full`]), or its disk is ([`JournalError::DiskFull`]), or cannot be
+        /// written.
+        journal: Option<JournalError>,
     },
     /// The outbox holds as many messages, or bytes, as it may. Not sent.
     #[error("the outbox is full")]
@@ -127,6 +140,10 @@ pub enum SendError {
     /// The client is closed, and the message was never on its way.
     #[error("the client is closed")]
     Closed,
+}
+
+fn because_of(refusal: Option<&Refusal>, journal: Option<&JournalError>) -> String {
+    journal.map_or_else(|| because(refusal), |error| format!(": {error}"))
 }
 
 fn because(refusal: Option<&Refusal>) -> String {

@@ -31,6 +31,10 @@ pub struct Stats {
     pub contents_unknown: u64,
     /// Connections after the first.
     pub reconnects: u64,
+    /// Messages of an earlier run that the journal kept, and that are sent again.
+    pub recovered: u64,
+    /// Writes of the journal that failed.
+    pub journal_failures: u64,
 }
 
 macro_rules! counters {
@@ -59,6 +63,8 @@ counters!(
     ephemerals_dropped,
     contents_unknown,
     reconnects,
+    recovered,
+    journal_failures,
 );
 
 fn add(counter: &AtomicU64, n: u64) {
@@ -112,6 +118,14 @@ impl Counters {
         tracing::warn!(%conversation, %sequence, "passed over content that this build does not know");
     }
 
+    pub(crate) fn recovered_one(&self) {
+        add(&self.recovered, 1);
+    }
+
+    pub(crate) fn journal_failed(&self) {
+        add(&self.journal_failures, 1);
+    }
+
     pub(crate) fn connected(&self, session: u64, address: &str, first: bool) {
         if !first {
             add(&self.reconnects, 1);
@@ -140,8 +154,8 @@ pub(crate) fn unanswered(kind: u16) {
     tracing::debug!(kind, "a request had no answer in time");
 }
 
-pub(crate) fn journal_failed(error: &dyn std::fmt::Display) {
-    tracing::error!(%error, "the outbox's journal failed: messages may not outlive this process");
+pub(crate) fn journal_failing(error: &dyn std::fmt::Display) {
+    tracing::error!(%error, "the journal cannot be written: messages are refused until it can");
 }
 
 pub(crate) fn command_ignored(conversation: ConversationId, sequence: SequenceNumber, why: &str) {

@@ -8,7 +8,7 @@
 mod lane;
 mod memberships;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use protocol::{AccountId, ConversationId, ErrorCode, Refusal, SequenceNumber};
 use tokio::time::Instant;
@@ -50,7 +50,10 @@ pub(crate) enum Output {
 pub(crate) struct Inbox {
     account: AccountId,
     start_from: StartFrom,
-    lanes: HashMap<ConversationId, Lane>,
+    /// How far an earlier run was, by its own word.
+    resume: BTreeMap<ConversationId, SequenceNumber>,
+    /// In a fixed order, so that the same frames at the same times bring about the same.
+    lanes: BTreeMap<ConversationId, Lane>,
     /// Lanes that lack something, in the order in which that was found.
     queued: VecDeque<ConversationId>,
     resting: BTreeSet<(Instant, ConversationId)>,
@@ -69,7 +72,8 @@ impl Inbox {
         Self {
             account: AccountId(0),
             start_from,
-            lanes: HashMap::new(),
+            resume: BTreeMap::new(),
+            lanes: BTreeMap::new(),
             queued: VecDeque::new(),
             resting: BTreeSet::new(),
             in_flight: 0,
@@ -79,6 +83,15 @@ impl Inbox {
             room: true,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// Conversations of which an earlier run has written down how far it was.
+    pub(crate) fn resuming(
+        mut self,
+        marks: impl IntoIterator<Item = (ConversationId, SequenceNumber)>,
+    ) -> Self {
+        self.resume = marks.into_iter().collect();
+        self
     }
 
     /// Answers to pulls in flight will not come.

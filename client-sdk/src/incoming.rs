@@ -89,28 +89,33 @@ impl Events {
     /// Under [`MarkPolicy::WhenTaken`] a message counts as delivered when this returns it.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
-            let popped = self.shared.queue.lock().pop();
-            match popped {
-                Some(popped) => {
-                    if let Some((conversation, sequence)) = popped.passed
-                        && self.policy == MarkPolicy::WhenTaken
-                        && self
-                            .shared
-                            .marks
-                            .lock()
-                            .raise_delivered(conversation, sequence)
-                    {
-                        self.shared.nudge.notify_one();
-                    }
-                    if popped.has_room_again {
-                        self.shared.nudge.notify_one();
-                    }
-                    if popped.event.is_some() {
-                        return popped.event;
-                    }
-                }
+            match self.take() {
+                Some(event) => return Some(event),
                 None if self.shared.queue.lock().is_finished() => return None,
                 None => self.shared.arrived.notified().await,
+            }
+        }
+    }
+
+    /// The next event, if there is one.
+    pub(crate) fn take(&mut self) -> Option<Event> {
+        loop {
+            let popped = self.shared.queue.lock().pop()?;
+            if let Some((conversation, sequence)) = popped.passed
+                && self.policy == MarkPolicy::WhenTaken
+                && self
+                    .shared
+                    .marks
+                    .lock()
+                    .raise_delivered(conversation, sequence)
+            {
+                self.shared.nudge.notify_one();
+            }
+            if popped.has_room_again {
+                self.shared.nudge.notify_one();
+            }
+            if popped.event.is_some() {
+                return popped.event;
             }
         }
     }
@@ -259,6 +264,12 @@ impl EventQueue {
             self.items
                 .push_back((Item::Event(Event::Closed { reason }), 0));
         }
+    }
+
+    /// How many wait.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
     }
 
     /// Whether the last event was taken too.

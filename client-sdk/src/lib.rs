@@ -8,8 +8,9 @@
 //! Not here: the wire itself (that is [`protocol`]), a cluster, a model.
 //!
 //! Read in this order: [`config`], [`message`], [`error`], [`client`], [`incoming`]; the pure
-//! machines `inbox`, `outbox`, `requests` and `marks`; `engine`, which joins them; `connection` and
-//! `driver`, the shell around it; then [`robot`] and [`testing`].
+//! machines `inbox`, `outbox`, `scribe` (what is written into the [`journal`]), `requests` and
+//! `marks`; `engine`, which joins them; `connection` and `driver`, the shell around it; then
+//! [`robot`] and [`testing`].
 
 pub mod config;
 pub mod error;
@@ -23,6 +24,7 @@ pub mod journal;
 mod marks;
 mod outbox;
 mod requests;
+mod scribe;
 
 mod engine;
 mod shared;
@@ -35,6 +37,8 @@ mod events;
 mod tls;
 
 pub mod robot;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod testing;
 
 pub use protocol;

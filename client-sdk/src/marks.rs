@@ -18,11 +18,17 @@ struct Mark {
 pub(crate) struct Marks {
     ours: HashMap<ConversationId, Mark>,
     unsent: HashSet<ConversationId>,
+    /// How far the application itself is, which the server may be ahead of: an earlier run told it
+    /// more than it wrote down.
+    done: HashMap<ConversationId, SequenceNumber>,
+    /// Of these, what was raised since they were last taken for the journal.
+    unwritten: HashSet<ConversationId>,
 }
 
 impl Marks {
     /// Returns whether there was nothing to send before, and now there is.
     pub(crate) fn raise_delivered(&mut self, at: ConversationId, to: SequenceNumber) -> bool {
+        self.note_done(at, to);
         let mark = self.ours.entry(at).or_default();
         if to <= mark.delivered {
             return false;
@@ -33,6 +39,7 @@ impl Marks {
 
     /// What is read is delivered too. Returns as [`Marks::raise_delivered`] does.
     pub(crate) fn raise_read(&mut self, at: ConversationId, to: SequenceNumber) -> bool {
+        self.note_done(at, to);
         let mark = self.ours.entry(at).or_default();
         if to <= mark.read {
             return false;
@@ -83,6 +90,29 @@ impl Marks {
             })
             .collect();
         (!marks.is_empty()).then_some(wire::Marks { marks })
+    }
+
+    /// What the application has raised since the last time, to be written.
+    pub(crate) fn take_unwritten(&mut self) -> Vec<(ConversationId, SequenceNumber)> {
+        let some: Vec<_> = self.unwritten.drain().collect();
+        some.into_iter()
+            .filter_map(|at| Some((at, *self.done.get(&at)?)))
+            .collect()
+    }
+
+    /// An earlier run was so far, by what it wrote down; the server is told if it does not know.
+    pub(crate) fn resume(&mut self, at: ConversationId, to: SequenceNumber) {
+        self.raise_delivered(at, to);
+        self.done.insert(at, to);
+        self.unwritten.remove(&at);
+    }
+
+    fn note_done(&mut self, at: ConversationId, to: SequenceNumber) {
+        let done = self.done.entry(at).or_default();
+        if to > *done {
+            *done = to;
+            self.unwritten.insert(at);
+        }
     }
 
     fn note(&mut self, at: ConversationId) -> bool {

@@ -110,7 +110,8 @@ pub struct Message {
     pub deliver_before_ms: u64,
     /// The account's *delivered* mark covered it already: an earlier run has taken it.
     pub redelivered: bool,
-    /// It was in the log before this client first connected, so an earlier run may have seen it.
+    /// It was in the log before this client first connected, or before the account joined, so an
+    /// earlier run may have seen it.
     pub backlog: bool,
 }
 
@@ -240,6 +241,8 @@ pub struct Conversation {
     pub delivered: SequenceNumber,
     /// The account's *read* mark.
     pub read: SequenceNumber,
+    /// The entry by which the account joined.
+    pub(crate) joined: SequenceNumber,
 }
 
 impl Conversation {
@@ -251,6 +254,7 @@ impl Conversation {
             readable_from: SequenceNumber(membership.readable_from),
             delivered: SequenceNumber(membership.delivered),
             read: SequenceNumber(membership.read),
+            joined: SequenceNumber(membership.joined_sequence),
         })
     }
 }

@@ -121,6 +121,14 @@ impl<R> Outbox<R> {
         ticket
     }
 
+    /// One of an earlier run, which may have sent it.
+    pub(crate) fn accept_again(&mut self, letter: Letter, reply: R) {
+        let ticket = self.accept(letter, reply);
+        if let Some(waiting) = self.waiting.get_mut(&ticket) {
+            waiting.doubtful = true;
+        }
+    }
+
     /// A session begins: so many may be in flight at once.
     pub(crate) fn connected(&mut self, window: usize) {
         self.window = window.max(1);
@@ -283,6 +291,7 @@ impl<R> Outbox<R> {
             SendError::NotSent {
                 client_message_id,
                 last,
+                journal: None,
             }
         };
         Some((self.settle(ticket)?, error))

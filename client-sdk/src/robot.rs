@@ -28,6 +28,7 @@ use crate::config::{ClientConfig, MarkPolicy};
 use crate::content::Content;
 use crate::error::Error;
 use crate::incoming::{CloseReason, Event, Events};
+use crate::journal::Journal;
 use crate::message::{Account, Message};
 
 pub(crate) use action::{Action, Ending, carry_out};
@@ -107,15 +108,31 @@ impl Robot {
         model: impl Into<String>,
     ) -> Result<Self, Error> {
         config.mark_policy = MarkPolicy::Manual;
-        let (client, events) = Client::connect(config).await?;
-        Ok(Self {
+        let connected = Client::connect(config).await?;
+        Ok(Self::new(connected, model.into()))
+    }
+
+    /// The same with a journal: a robot that loses power sends again what it had not yet been told
+    /// is stored, as [`Client::connect_with_journal`] says.
+    pub async fn connect_with_journal(
+        mut config: ClientConfig,
+        journal: Box<dyn Journal>,
+        model: impl Into<String>,
+    ) -> Result<Self, Error> {
+        config.mark_policy = MarkPolicy::Manual;
+        let connected = Client::connect_with_journal(config, journal).await?;
+        Ok(Self::new(connected, model.into()))
+    }
+
+    fn new((client, events): (Client, Events), model: String) -> Self {
+        Self {
             client,
             events,
-            model: model.into(),
+            model,
             actions: HashMap::new(),
             observers: Vec::new(),
             stop: Stop::default(),
-        })
+        }
     }
 
     /// Declares an action. What its arguments must be follows from their type, and its description

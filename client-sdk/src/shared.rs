@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use protocol::SessionId;
+use protocol::{ClientMessageId, ConversationId, SessionId};
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
 use crate::clock;
@@ -12,6 +12,7 @@ use crate::config::ClientConfig;
 use crate::error::{Error, SendError};
 use crate::events::Counters;
 use crate::incoming::EventQueue;
+use crate::journal::JournalError;
 use crate::marks::Marks;
 use crate::message::Receipt;
 use crate::outbox::Letter;
@@ -74,6 +75,7 @@ impl Shared {
 pub(crate) enum Call {
     Send(Letter, SendReply),
     Request(Request, RequestReply),
+    PersistMarks(PersistReply),
     /// Answered by dropping it, when everything is over.
     Close(oneshot::Sender<()>),
 }
@@ -86,14 +88,6 @@ pub(crate) struct SendReply {
 }
 
 impl SendReply {
-    /// For a message of an earlier run, which nobody waits for.
-    pub(crate) const fn nobody() -> Self {
-        Self {
-            outcome: None,
-            room: None,
-        }
-    }
-
     pub(crate) fn settle(self, outcome: Result<Receipt, SendError>) {
         drop(self.room);
         if let Some(sender) = self.outcome {
@@ -116,4 +110,27 @@ impl RequestReply {
         // Whoever gave up waiting does not want it.
         drop(self.outcome.send(outcome));
     }
+}
+
+/// Whoever waits for marks to be written, and its place among those that wait.
+#[derive(Debug)]
+pub(crate) struct PersistReply {
+    pub(crate) outcome: oneshot::Sender<Result<(), JournalError>>,
+    pub(crate) room: OwnedSemaphorePermit,
+}
+
+impl PersistReply {
+    pub(crate) fn settle(self, outcome: Result<(), JournalError>) {
+        drop(self.room);
+        // Whoever gave up waiting does not want it.
+        drop(self.outcome.send(outcome));
+    }
+}
+
+/// A message of an earlier run, and what becomes of it.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) conversation: ConversationId,
+    pub(crate) id: ClientMessageId,
+    pub(crate) outcome: oneshot::Receiver<Result<Receipt, SendError>>,
 }

@@ -21,7 +21,7 @@ use crate::error::{Error, SendError};
 use crate::message::{Outgoing, Receipt, new_message_id};
 use crate::outbox::Letter;
 use crate::requests::Request;
-use crate::shared::{Call, SendReply};
+use crate::shared::{Call, Recovered, SendReply};
 
 /// How long an ephemeral message is worth waiting for.
 const EPHEMERAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,11 +46,13 @@ impl Client {
     #[must_use = "the handle says what became of the message"]
     pub fn send_nowait(&self, outgoing: Outgoing) -> SendHandle {
         let client_message_id = outgoing.client_message_id.unwrap_or_else(new_message_id);
+        let conversation = outgoing.conversation;
         let (sender, outcome) = oneshot::channel();
         if let Err((sender, error)) = self.post(outgoing, client_message_id, sender) {
             drop(sender.send(Err(error)));
         }
         SendHandle {
+            conversation,
             client_message_id,
             outcome,
         }
@@ -141,7 +143,7 @@ impl Client {
                         ..
                     },
                 ) => (sender, SendError::Closed),
-                Call::Send(..) | Call::Request(..) | Call::Close(_) => {
+                Call::Send(..) | Call::Request(..) | Call::PersistMarks(_) | Call::Close(_) => {
                     unreachable!("the letter that was just made")
                 }
             })?;
@@ -153,11 +155,28 @@ impl Client {
 /// The ack to come of one message.
 #[derive(Debug)]
 pub struct SendHandle {
+    conversation: ConversationId,
     client_message_id: ClientMessageId,
     outcome: oneshot::Receiver<Result<Receipt, SendError>>,
 }
 
+impl From<Recovered> for SendHandle {
+    fn from(recovered: Recovered) -> Self {
+        Self {
+            conversation: recovered.conversation,
+            client_message_id: recovered.id,
+            outcome: recovered.outcome,
+        }
+    }
+}
+
 impl SendHandle {
+    /// Where the message goes.
+    #[must_use]
+    pub const fn conversation(&self) -> ConversationId {
+        self.conversation
+    }
+
     /// The message's id.
     #[must_use]
     pub const fn client_message_id(&self) -> ClientMessageId {

@@ -125,7 +125,7 @@ impl Engine {
                     return;
                 };
                 self.shared.counters.acknowledged();
-                self.forget(&settled.letter);
+                self.stored(&settled.letter, now);
                 settled.reply.settle(Ok(Receipt {
                     client_message_id: settled.letter.id,
                     sequence: SequenceNumber(ack.sequence),
@@ -141,7 +141,7 @@ impl Engine {
             }
             Err(refusal) => {
                 if let Some(settled) = self.outbox.refused(ticket) {
-                    self.gave_up(settled, SendError::Refused(refusal));
+                    self.gave_up(settled, SendError::Refused(refusal), now);
                 }
             }
         }

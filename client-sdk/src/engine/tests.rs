@@ -7,8 +7,10 @@ use tokio::sync::oneshot::error::TryRecvError;
 
 use super::*;
 use crate::config::Credential;
-use crate::journal::MemoryJournal;
+use crate::error::SendError;
 use crate::message::Receipt;
+use crate::outbox::Letter;
+use crate::shared::SendReply;
 
 type Outcome = oneshot::Receiver<Result<Receipt, SendError>>;
 
@@ -31,7 +33,7 @@ fn welcome(requests_in_flight_max: u32) -> wire::Welcome {
 fn engine(now: Instant) -> Engine {
     let config = ClientConfig::new(["localhost:1"], Vec::new(), Credential::Token("t".into()));
     let shared = Arc::new(Shared::new(&config));
-    Engine::new(&config, shared, Box::new(MemoryJournal::default()), 1, now)
+    Engine::new(&config, shared, None, 1, now)
 }
 
 fn send(engine: &mut Engine, conversation: u64, n: u64, now: Instant) -> Outcome {
@@ -82,7 +84,7 @@ fn refusal(correlation: u32, code: ErrorCode) -> Frame {
 fn an_ack_that_comes_late_does_not_resolve_another_send() {
     let now = Instant::now();
     let mut engine = engine(now);
-    engine.connected(&welcome(8), now);
+    engine.connected(&welcome(8), now).unwrap();
     let mut first = send(&mut engine, 1, 1, now);
     let mut second = send(&mut engine, 1, 2, now);
     let asked = engine.next_frame(now).unwrap();
@@ -105,13 +107,13 @@ fn an_ack_that_comes_late_does_not_resolve_another_send() {
 fn an_answer_of_a_lost_connection_resolves_nothing_on_the_next() {
     let now = Instant::now();
     let mut engine = engine(now);
-    engine.connected(&welcome(8), now);
+    engine.connected(&welcome(8), now).unwrap();
     let mut first = send(&mut engine, 1, 1, now);
     let asked = engine.next_frame(now).unwrap();
     engine.lost("pulled".into());
     engine.frame(ack(asked.correlation, 1), now);
     assert_eq!(first.try_recv().unwrap_err(), TryRecvError::Empty);
-    engine.connected(&welcome(8), now);
+    engine.connected(&welcome(8), now).unwrap();
     let again = engine.next_frame(now).unwrap();
     assert_eq!(again.body, asked.body);
     engine.frame(ack(again.correlation, 1), now);
@@ -122,7 +124,7 @@ fn an_answer_of_a_lost_connection_resolves_nothing_on_the_next() {
 fn pulls_have_their_turn_beside_sends_that_never_end() {
     let now = Instant::now();
     let mut engine = engine(now);
-    engine.connected(&welcome(1), now);
+    engine.connected(&welcome(1), now).unwrap();
     let _outcomes: Vec<_> = (1..=10).map(|n| send(&mut engine, n, n, now)).collect();
     let head = wire::Head {
         conversation_id: ConversationId::pair(AccountId(7), AccountId(8)).to_bytes(),
@@ -143,7 +145,7 @@ fn pulls_have_their_turn_beside_sends_that_never_end() {
 fn what_cannot_be_asked_now_does_not_wake_the_task_again_and_again() {
     let now = Instant::now();
     let mut engine = engine(now);
-    engine.connected(&welcome(8), now);
+    engine.connected(&welcome(8), now).unwrap();
     let (sender, _outcome) = oneshot::channel();
     let request = Request {
         kind: kind::LIST_MEMBERS,
@@ -187,7 +189,7 @@ fn a_page_of_memberships_that_leads_nowhere_is_the_last() {
         more_memberships: true,
         ..welcome(8)
     };
-    engine.connected(&full, now);
+    engine.connected(&full, now).unwrap();
     for _ in 0..2 {
         let asked = next_asked(&mut engine, now).unwrap();
         assert_eq!(asked.kind, kind::LIST_CONVERSATIONS);

@@ -4,11 +4,11 @@
 //! A page is as of the moment when it was read. What is heard while a list is being read is newer
 //! than its pages, and is not undone by them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use protocol::id::ConversationKind;
 use protocol::limits::CONVERSATIONS_PER_ACCOUNT_MAX;
-use protocol::{AccountId, ConversationId};
+use protocol::{AccountId, ConversationId, SequenceNumber};
 
 use super::lane::{Lane, PullState};
 use super::{Inbox, Output};
@@ -30,7 +30,7 @@ pub(super) struct Reading {
 /// Hints of conversations that are not known.
 #[derive(Debug, Default)]
 pub(super) struct Unknown {
-    heads: HashMap<ConversationId, Hint>,
+    heads: BTreeMap<ConversationId, Hint>,
     /// More was heard of than could be remembered.
     overflowed: bool,
 }
@@ -57,6 +57,13 @@ impl Inbox {
         }
     }
 
+    /// How far an earlier run was in a conversation that this one has not seen yet. A log that was
+    /// set back goes on below its mark.
+    pub(crate) fn resumes(&self, membership: &Conversation) -> Option<SequenceNumber> {
+        let mark = self.resume.get(&membership.id)?;
+        Some(membership.head.min(*mark))
+    }
+
     /// One of the memberships that are being read.
     pub(crate) fn membership(&mut self, membership: &Conversation) {
         if let Some(reading) = &mut self.reading {
@@ -66,7 +73,9 @@ impl Inbox {
             reading.named.insert(membership.id);
         }
         let first = !self.read_once;
-        self.enter(membership, first);
+        let is_new = !self.lanes.contains_key(&membership.id);
+        let was_left = self.enter(membership, first);
+        self.announce(membership, (is_new && !first) || was_left);
     }
 
     /// All memberships are read: a group that was not named is left, and a pair of which something
@@ -98,13 +107,23 @@ impl Inbox {
         }
     }
 
-    /// The account joined a conversation.
+    /// The account joined a conversation, or was in it before this client's list says so.
     pub(crate) fn joined(&mut self, membership: &Conversation) {
+        let id = membership.id;
+        let is_new = !self.lanes.contains_key(&id);
         if let Some(reading) = &mut self.reading {
-            reading.named.insert(membership.id);
-            reading.left.remove(&membership.id);
+            reading.left.remove(&id);
         }
-        self.enter(membership, false);
+        // Such a notice may know no mark. Where an earlier stay may have one, the list has it.
+        if is_new && membership.delivered.0 == 0 && membership.readable_from < membership.head {
+            self.is_known(id, membership.head.0);
+            return;
+        }
+        if let Some(reading) = &mut self.reading {
+            reading.named.insert(id);
+        }
+        let was_left = self.enter(membership, !self.read_once);
+        self.announce(membership, is_new || was_left);
     }
 
     /// The account left a conversation.
@@ -144,41 +163,49 @@ impl Inbox {
         false
     }
 
-    /// The account is in this conversation. `first`: as of the client's first sight of it.
-    fn enter(&mut self, membership: &Conversation, first: bool) {
+    /// The account is in this conversation. `first`: as of the client's first sight of its list.
+    /// Returns whether it had left it.
+    fn enter(&mut self, membership: &Conversation, first: bool) -> bool {
         let id = membership.id;
         let readable_from = membership.readable_from.0.max(1);
         let hint = self.unknown.heads.remove(&id).map_or(0, |hint| hint.head);
         let head = membership.head.0.max(hint);
-        let is_new = match self.lanes.get_mut(&id) {
+        let resume = self.resumes(membership);
+        self.resume.remove(&id);
+        let was_left = match self.lanes.get_mut(&id) {
             Some(lane) => {
-                let was_left = std::mem::replace(&mut lane.left, false);
                 lane.next = lane.next.max(readable_from);
                 lane.head = lane.head.max(head);
                 lane.heard_since = lane.heard_since.max(head);
-                was_left
+                std::mem::replace(&mut lane.left, false)
             }
             None => {
                 let after_mark = (membership.delivered.0 + 1).max(readable_from);
                 let next = match self.start_from {
+                    _ if let Some(mark) = resume => (mark.0 + 1).max(readable_from),
                     StartFrom::Beginning if first => readable_from,
                     StartFrom::Head if first => membership.head.0 + 1,
                     StartFrom::Mark | StartFrom::Beginning | StartFrom::Head => after_mark,
                 };
                 let mut lane = Lane::new(next, head);
+                lane.backlog_up_to = membership.joined.0.saturating_sub(1);
                 if first {
                     lane.redelivered_up_to = membership.delivered.0;
                     lane.backlog_up_to = membership.head.0;
                 }
                 self.lanes.insert(id, lane);
-                true
+                false
             }
         };
-        if is_new && !first && is_group(&id) {
-            let name = membership.name.clone();
-            self.outputs.push_back(Output::Joined(id, name));
-        }
         self.want(id);
+        was_left
+    }
+
+    fn announce(&mut self, membership: &Conversation, is_news: bool) {
+        if is_news && is_group(&membership.id) {
+            let name = membership.name.clone();
+            self.outputs.push_back(Output::Joined(membership.id, name));
+        }
     }
 
     /// The lane stays, so that what was handed over is not handed over again after a return.
@@ -202,3 +229,6 @@ fn is_group(conversation: &ConversationId) -> bool {
         ConversationKind::Pair(..) => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

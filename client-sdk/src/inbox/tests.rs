@@ -46,6 +46,7 @@ fn membership(head: u64, delivered: u64) -> Conversation {
         readable_from: SequenceNumber(1),
         delivered: SequenceNumber(delivered),
         read: SequenceNumber::ZERO,
+        joined: SequenceNumber(1),
     }
 }
 

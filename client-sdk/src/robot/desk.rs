@@ -161,10 +161,11 @@ impl Desk {
                     return Acceptance::Earlier(receipt.sequence);
                 }
                 Ok(_) => return Acceptance::Mine,
-                Err(SendError::OutcomeUnknown { .. } | SendError::NotSent { .. }) => {
+                Err(error @ (SendError::OutcomeUnknown { .. } | SendError::NotSent { .. })) => {
                     if self.stop.all.is_cancelled() {
                         return Acceptance::Never(SendError::Closed);
                     }
+                    pause_for_journal(&error).await;
                 }
                 Err(SendError::QueueFull) => tokio::time::sleep(BUSY_PAUSE).await,
                 Err(error @ (SendError::Refused(_) | SendError::Closed)) => {
@@ -271,10 +272,11 @@ impl Desk {
                     events::report_refused(report_to, &refusal);
                     return true;
                 }
-                Err(SendError::OutcomeUnknown { .. } | SendError::NotSent { .. }) => {
+                Err(error @ (SendError::OutcomeUnknown { .. } | SendError::NotSent { .. })) => {
                     if self.stop.all.is_cancelled() {
                         return false;
                     }
+                    pause_for_journal(&error).await;
                 }
                 Err(SendError::QueueFull) => tokio::time::sleep(BUSY_PAUSE).await,
                 Err(SendError::Closed) => return false,
@@ -294,6 +296,19 @@ impl Desk {
             at => Duration::from_millis(at.saturating_sub(self.client.server_time_ms())),
         };
         Instant::now() + left.min(NO_DEADLINE)
+    }
+}
+
+/// A journal that takes nothing says so at once, and may take something later.
+async fn pause_for_journal(error: &SendError) {
+    if matches!(
+        error,
+        SendError::NotSent {
+            journal: Some(_),
+            ..
+        }
+    ) {
+        tokio::time::sleep(BUSY_PAUSE).await;
     }
 }
 

@@ -11,6 +11,9 @@ mod gateway;
 mod state;
 
 mod examples;
+mod journal;
+#[cfg(feature = "journal")]
+mod power;
 mod receiving;
 mod robot;
 mod sending;
