@@ -1,7 +1,8 @@
 //! Load, and a cluster to put it on: real processes behind real TLS. The end-to-end tests and the
 //! tidy test live here too.
 //!
-//! Read in this order: [`tally`], [`report`], [`load`], [`cluster`]. Nothing imports this crate.
+//! Read in this order: [`tally`], [`report`], [`load`], [`cluster`]; then [`record`], [`checker`] and
+//! [`chaos`]. Nothing imports this crate.
 
 pub mod tally;
 
@@ -10,5 +11,11 @@ pub mod report;
 pub mod load;
 
 pub mod cluster;
+
+pub mod record;
+
+pub mod checker;
+
+pub mod chaos;
 
 mod clock;

@@ -1,12 +1,15 @@
-//! Load on a running cluster, or on one of its own: `im-bench fanout` and `im-bench send`.
+//! Load on a running cluster, or on one of its own: `im-bench fanout`, `send` and `chaos`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use bench::chaos::outcome::Outcome;
+use bench::chaos::{self, Chaos};
 use bench::cluster::Cluster;
 use bench::load::{self, Load, Measure};
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 
 /// Load over TLS against the separate processes of a cluster.
 #[derive(Debug, Parser)]
@@ -22,6 +25,16 @@ enum Command {
     Fanout(Run),
     /// Publishers that wait for their acks; the latency is that of the ack.
     Send(Run),
+    /// Steady load while tiers are killed and paused; what was promised is checked afterwards.
+    Chaos(ChaosRun),
+    /// Judges the record of a chaos run again.
+    Check {
+        /// What `chaos --record` wrote.
+        record: PathBuf,
+        /// Also writes the verdict here, as one JSON object.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -36,28 +49,76 @@ struct Run {
     json: Option<PathBuf>,
 }
 
-fn main() -> ExitCode {
-    service_kit::exit::run("im-bench", || {
-        let arguments = Arguments::parse();
-        tokio::runtime::Runtime::new()?.block_on(run(arguments))
-    })
+#[derive(Debug, clap::Args)]
+struct ChaosRun {
+    #[command(flatten)]
+    chaos: Chaos,
+    /// Also writes the verdict here, as one JSON object.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Keeps the record here: everything that was sent, acknowledged, handed over and marked.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Keeps here what the cluster has logged.
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
 }
 
-#[expect(clippy::print_stdout, reason = "the table for people")]
-async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let (measure, run) = match arguments.command {
+fn main() -> ExitCode {
+    let mut passed = true;
+    let code = service_kit::exit::run("im-bench", || {
+        let arguments = Arguments::parse();
+        passed = tokio::runtime::Runtime::new()?.block_on(run(arguments.command))?;
+        Ok(())
+    });
+    if passed { code } else { ExitCode::FAILURE }
+}
+
+/// Whether what was promised was kept, as far as the command asks.
+async fn run(command: Command) -> anyhow::Result<bool> {
+    let (measure, run) = match command {
         Command::Fanout(run) => (Measure::Delivery, run),
         Command::Send(run) => (Measure::Ack, run),
+        Command::Chaos(run) => return chaos(&run).await,
+        Command::Check { record, json } => return tell(&chaos::judge(&record)?, json.as_deref()),
     };
     let cluster = match &run.state {
         Some(state) => Cluster::attach(state)?,
         None => Cluster::start().await?,
     };
     let report = load::run(&run.load, measure, |name| cluster.operator(name)).await?;
-    println!("{report}");
-    if let Some(path) = &run.json {
-        let text = serde_json::to_string_pretty(&report)?;
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    show(&report, run.json.as_deref())?;
+    Ok(true)
+}
+
+async fn chaos(run: &ChaosRun) -> anyhow::Result<bool> {
+    let folder = tempfile::tempdir()?;
+    let record = run.record.clone();
+    let record = record.unwrap_or_else(|| folder.path().join("record"));
+    let mut cluster = Cluster::start().await?;
+    let outcome = chaos::run(&run.chaos, &mut cluster, &record).await;
+    if let Some(path) = &run.log {
+        write(path, cluster.whole_log().as_bytes())?;
     }
-    Ok(())
+    let outcome = outcome.with_context(|| cluster.log())?;
+    cluster.stop().await?;
+    tell(&outcome, run.json.as_deref())
+}
+
+fn tell(outcome: &Outcome, json: Option<&Path>) -> anyhow::Result<bool> {
+    show(outcome, json)?;
+    Ok(outcome.passed)
+}
+
+#[expect(clippy::print_stdout, reason = "the table for people")]
+fn show(report: &(impl std::fmt::Display + Serialize), json: Option<&Path>) -> anyhow::Result<()> {
+    println!("{report}");
+    match json {
+        Some(path) => write(path, serde_json::to_string_pretty(report)?.as_bytes()),
+        None => Ok(()),
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
