@@ -37,7 +37,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// Where a library may be named: files or folders, from the root.
-const FENCES: [(&str, &[&str]); 4] = [
+const FENCES: [(&str, &[&str]); 5] = [
     (
         "sqlx",
         &[
@@ -52,6 +52,7 @@ const FENCES: [(&str, &[&str]); 4] = [
         "dashmap",
         &["im-gateway/src/registry.rs", "im-router/src/registry.rs"],
     ),
+    ("redb", &["client-sdk/src/journal", "client-sdk/tests"]),
     ("redis", &[]),
 ];
 

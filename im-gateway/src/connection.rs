@@ -278,7 +278,7 @@ async fn write(
     loop {
         // Looked at first: what is put in before the session is closed is still written.
         let is_closed = handle.is_closed();
-        while handle.take_into(&mut buffer, WRITE_BYTES_MAX) {
+        while handle.take_into(&mut buffer, WRITE_BYTES_MAX, clock::unix_ms()) {
             while !buffer.is_empty() {
                 let written = tokio::time::timeout(patience, writer.write_buf(&mut buffer));
                 if written.await?? == 0 {

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use protocol::{AccountId, ConversationId, Frame, SequenceNumber, SessionId};
-use service_kit::clock;
 use tokio::sync::Notify;
 
 use crate::events;
@@ -36,11 +35,17 @@ impl SessionHandle {
     /// Of a session that is not welcomed yet.
     #[must_use]
     pub fn new(session: SessionId, account: AccountId, zstd: bool) -> Self {
+        Self::with_outbox(session, account, zstd, Outbox::default())
+    }
+
+    /// The same, over this outbox.
+    #[must_use]
+    pub fn with_outbox(session: SessionId, account: AccountId, zstd: bool, outbox: Outbox) -> Self {
         Self {
             session,
             account,
             zstd,
-            outbox: Mutex::new(Outbox::new()),
+            outbox: Mutex::new(outbox),
             filled: Notify::new(),
             emptied: Notify::new(),
             is_closed: AtomicBool::new(false),
@@ -99,10 +104,9 @@ impl SessionHandle {
     }
 
     /// Appends frames that wait to the buffer until it has this many bytes. Returns whether there
-    /// were any.
-    pub fn take_into(&self, buffer: &mut bytes::BytesMut, bytes_max: usize) -> bool {
+    /// were any. `now_ms` is the clock since the epoch.
+    pub fn take_into(&self, buffer: &mut bytes::BytesMut, bytes_max: usize, now_ms: u64) -> bool {
         let before = buffer.len();
-        let now_ms = clock::unix_ms();
         let mut outbox = self.outbox.lock();
         while buffer.len() < bytes_max
             && let Some(frame) = outbox.pop(now_ms, self.zstd)

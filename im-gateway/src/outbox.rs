@@ -75,6 +75,7 @@ pub enum Put {
 /// Everything that waits for one session.
 #[derive(Debug, Default)]
 pub struct Outbox {
+    limits: Limits,
     /// Nothing but answers goes out before the session is welcomed.
     is_open: bool,
     answers: VecDeque<SharedFrame>,
@@ -86,6 +87,12 @@ pub struct Outbox {
     ephemeral_order: VecDeque<EphemeralKey>,
     ephemeral: HashMap<EphemeralKey, SharedFrame>,
     ephemeral_bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    pushes: usize,
+    bytes: usize,
 }
 
 /// What waits of one conversation. Its entries never overtake each other, so it stands in one lane:
@@ -107,11 +114,23 @@ enum Item {
     Notice(SharedFrame),
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            pushes: PUSHES_MAX,
+            bytes: PUSH_BYTES_MAX,
+        }
+    }
+}
+
 impl Outbox {
-    /// Empty, for answers only until it is opened.
+    /// For answers only until it is opened, with room for so many pushes, in frames and in bytes.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn with_limits(pushes: usize, bytes: usize) -> Self {
+        Self {
+            limits: Limits { pushes, bytes },
+            ..Self::default()
+        }
     }
 
     /// The session is welcomed: from now on everything may go out.
@@ -139,7 +158,8 @@ impl Outbox {
     /// Entries of a conversation.
     pub fn push(&mut self, push: Push) -> Put {
         let lane = lane(push.priority);
-        let full = self.pushes >= PUSHES_MAX || self.push_bytes + push.frame.len() > PUSH_BYTES_MAX;
+        let full = self.pushes >= self.limits.pushes
+            || self.push_bytes + push.frame.len() > self.limits.bytes;
         let (conversation, last) = (push.conversation, push.last);
         let waiting = self.waiting(conversation, lane);
         if let Some(head) = &mut waiting.head {
@@ -239,6 +259,7 @@ impl Outbox {
         *self = Self {
             answer_bytes: self.answer_bytes,
             answers,
+            limits: self.limits,
             ..Self::default()
         };
         dropped

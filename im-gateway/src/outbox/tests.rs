@@ -41,7 +41,7 @@ fn notice(kind: u16) -> Frame {
 }
 
 fn opened() -> Outbox {
-    let mut outbox = Outbox::new();
+    let mut outbox = Outbox::default();
     outbox.welcome(&notice(client::WELCOME));
     assert!(outbox.pop(NOW_MS, false).is_some());
     outbox
@@ -105,7 +105,7 @@ fn entries_of_one_conversation_never_overtake_each_other() {
 
 #[test]
 fn nothing_but_answers_goes_out_before_the_welcome() {
-    let mut outbox = Outbox::new();
+    let mut outbox = Outbox::default();
     outbox.push(push(1, 1, Priority::Emergency));
     assert!(drained(&mut outbox).is_empty());
     outbox.welcome(&notice(client::WELCOME));
@@ -221,7 +221,7 @@ fn of_ephemeral_messages_the_newest_of_a_key_is_kept_and_the_oldest_key_dropped(
 
 #[test]
 fn many_answers_congest() {
-    let mut outbox = Outbox::new();
+    let mut outbox = Outbox::default();
     let answer = Frame {
         body: vec![0; ANSWER_BYTES_HIGH].into(),
         ..notice(client::PULL_PAGE)
@@ -291,7 +291,7 @@ fn ephemeral_messages_are_bounded_in_bytes() {
 
 #[test]
 fn a_welcome_is_never_compressed_for_nothing_is_agreed_yet() {
-    let mut outbox = Outbox::new();
+    let mut outbox = Outbox::default();
     let welcome = Frame {
         body: vec![0; 64 * 1024].into(),
         ..notice(client::WELCOME)

@@ -49,7 +49,7 @@ fn answer(registry: &Registry, members: &[AccountId], as_of: u64) -> Routes {
 /// What went into the session's outbox, by kind.
 fn told(handle: &SessionHandle) -> Vec<u16> {
     let mut buffer = BytesMut::new();
-    while handle.take_into(&mut buffer, usize::MAX) {}
+    while handle.take_into(&mut buffer, usize::MAX, 0) {}
     let mut codec = FrameCodec::new(FRAME_BYTES_MAX);
     let mut kinds = Vec::new();
     while let Some(frame) = codec.decode(&mut buffer).unwrap() {

@@ -1,0 +1,337 @@
+//! A gateway as a host: the real sessions, outboxes, views, registry and marks. What
+//! `connection.rs`, `gateway.rs` and `router_link.rs` of `im-gateway` do in tasks is done here in
+//! steps, with the same order between a change of who is where and the word of it to the router.
+//!
+//! The registry's maps have no order of their own: whatever lists them is sorted here.
+
+mod sessions;
+mod sync;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use im_gateway::config::SessionConfig;
+use im_gateway::handle::SessionHandle;
+use im_gateway::marks::Marks;
+use im_gateway::registry::{Question, Registry};
+use im_gateway::session::{Introduction, Next, Now, Passed, Session, go_away};
+use prost::Message as _;
+use protocol::kind::method;
+use protocol::wire::Account;
+use protocol::wire::internal::{Authenticate, Authenticated, ClientReply, ClientRequest};
+use protocol::{Frame, GatewayId, Refusal};
+
+use self::sync::{ReadAgain, Refreshing, Registered};
+use crate::Fault;
+use crate::link::{Link, unanswered, unknown};
+use crate::net::{ConnId, Host, Net, Packet, Timer};
+
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+const MARKS_INTERVAL: Duration = Duration::from_millis(100);
+const SESSIONS_PER_ACCOUNT_MAX: usize = 8;
+
+/// Memberships in one Welcome, so that some clients have to ask for the others.
+const WELCOME_MEMBERSHIPS_MAX: usize = 2;
+
+/// How long sessions have to leave.
+pub(crate) const LEAVE_GRACE: Duration = Duration::from_millis(400);
+
+pub(crate) struct Gateway {
+    me: Host,
+    id: GatewayId,
+    rules: SessionConfig,
+    /// Of an outbox: frames and bytes.
+    room: (usize, usize),
+    fault: Fault,
+    registry: Registry,
+    seats: BTreeMap<ConnId, Seat>,
+    last_session: u64,
+    marks: Marks,
+    marks_wait: bool,
+    logic: Link<Then>,
+    router: Link<Registered>,
+    reading: ReadAgain,
+    register_waits: bool,
+}
+
+struct Seat {
+    session: Session,
+    introduction: Option<Introduction>,
+    account: Option<Account>,
+    handle: Option<Arc<SessionHandle>>,
+}
+
+/// What an answer of logic is for.
+enum Then {
+    Authenticated(ConnId),
+    Memberships(Refreshing),
+    Checked(Question),
+    Passed(ConnId, Passed),
+}
+
+impl Gateway {
+    pub(crate) fn new(index: usize, net: &mut Net, fault: Fault) -> Self {
+        let me = Host::Gateway(index);
+        let id = u64::from(net.boot(me)) << 32 | (index as u64 + 1) << 60;
+        let small = net.chance(700);
+        let rules = SessionConfig {
+            hello_timeout_ms: 3_000,
+            heartbeat_interval_ms: 1_500,
+            requests_in_flight_max: if net.chance(300) { 3 } else { 64 },
+            requests_per_second: if net.chance(200) { 15 } else { 1_000 },
+            request_timeout_ms: 3_000,
+        };
+        Self {
+            me,
+            id: GatewayId(id),
+            rules,
+            room: if small { (3, 60_000) } else { (4_096, 1 << 22) },
+            fault,
+            registry: Registry::default(),
+            seats: BTreeMap::new(),
+            last_session: id,
+            marks: Marks::default(),
+            marks_wait: false,
+            logic: Link::new(me, Host::Logic),
+            router: Link::new(me, Host::Router),
+            reading: ReadAgain::default(),
+            register_waits: false,
+        }
+    }
+
+    pub(crate) fn start(&self, net: &mut Net) {
+        self.logic.dial(net);
+        self.router.dial(net);
+    }
+
+    /// Every session is asked to go elsewhere.
+    pub(crate) fn drain(&mut self, net: &mut Net) {
+        for seat in self.seats.values() {
+            if let Some(handle) = &seat.handle {
+                handle.answer(&go_away("the server is going down", LEAVE_GRACE, true));
+            }
+        }
+        self.write(net);
+        net.timer(self.me, LEAVE_GRACE, Timer::Drained);
+    }
+
+    pub(crate) fn opened(&mut self, net: &mut Net, conn: ConnId) {
+        match net.peer(conn, self.me) {
+            Some(Host::Client(_)) => {
+                let session = Session::new(self.rules.clone(), net.now);
+                net.timer_at(self.me, session.gives_up_at(), Timer::Session(conn));
+                let seat = Seat {
+                    session,
+                    introduction: None,
+                    account: None,
+                    handle: None,
+                };
+                self.seats.insert(conn, seat);
+            }
+            Some(Host::Logic) => self.logic.conn = Some(conn),
+            Some(Host::Router) => {
+                self.router.conn = Some(conn);
+                self.router_up(net);
+            }
+            Some(Host::Gateway(_) | Host::Store) | None => {}
+        }
+        self.write(net);
+    }
+
+    pub(crate) fn closed(&mut self, net: &mut Net, conn: ConnId) {
+        self.leave(net, conn);
+        if self.logic.conn == Some(conn) {
+            for then in self.logic.lost(net) {
+                self.logic_answer(net, then, Err(unknown()));
+            }
+        }
+        if self.router.conn == Some(conn) {
+            for then in self.router.lost(net) {
+                self.registered(net, then, Err(unknown()));
+            }
+        }
+        self.write(net);
+    }
+
+    pub(crate) fn timer(&mut self, net: &mut Net, timer: Timer) {
+        match timer {
+            Timer::Dial(Host::Logic) => self.logic.dial(net),
+            Timer::Dial(_) => self.router.dial(net),
+            Timer::Call(Host::Logic, id) => {
+                if let Some(then) = self.logic.answered(id) {
+                    self.logic_answer(net, then, Err(unanswered()));
+                }
+            }
+            Timer::Call(_, id) => {
+                if let Some(then) = self.router.answered(id) {
+                    self.registered(net, then, Err(unanswered()));
+                }
+            }
+            Timer::Session(conn) => self.patience(net, conn),
+            Timer::Marks => {
+                self.marks_wait = false;
+                self.pass_marks(net);
+            }
+            Timer::Register => {
+                self.register_waits = false;
+                // While the router is away its return does the same.
+                if self.router.conn.is_some() {
+                    self.router_up(net);
+                }
+            }
+            Timer::ReadAgain => self.read_failed_again(net),
+            Timer::Drained => {
+                let conns: Vec<_> = self.seats.keys().copied().collect();
+                for conn in conns {
+                    let word = go_away("the server is going down", Duration::ZERO, true);
+                    self.last_word(net, conn, &word);
+                }
+            }
+            other => panic!("{other:?} at a gateway"),
+        }
+        self.write(net);
+    }
+
+    pub(crate) fn answer(
+        &mut self,
+        net: &mut Net,
+        (conn, id): (ConnId, u64),
+        outcome: Result<Bytes, Refusal>,
+    ) {
+        if self.logic.conn == Some(conn) {
+            if let Some(then) = self.logic.answered(id) {
+                self.logic_answer(net, then, outcome);
+            }
+        } else if self.router.conn == Some(conn)
+            && let Some(then) = self.router.answered(id)
+        {
+            self.registered(net, then, outcome);
+        }
+        self.write(net);
+    }
+
+    pub(crate) fn frame(&mut self, net: &mut Net, conn: ConnId, frame: Frame) {
+        let now = now(net);
+        let Some(seat) = self.seats.get_mut(&conn) else {
+            return;
+        };
+        let next = seat.session.frame(frame, now);
+        self.follow(net, conn, next);
+        self.write(net);
+    }
+
+    fn follow(&mut self, net: &mut Net, conn: ConnId, next: Next) {
+        let Some(seat) = self.seats.get_mut(&conn) else {
+            return;
+        };
+        match next {
+            Next::Nothing => {}
+            Next::Answer(frame) => {
+                if let Some(handle) = &seat.handle {
+                    handle.answer(&frame);
+                }
+            }
+            Next::Authenticate(introduction) => {
+                let token = introduction.token.clone();
+                seat.introduction = Some(introduction);
+                let credential = Authenticate {
+                    token,
+                    ..Authenticate::default()
+                };
+                let then = Then::Authenticated(conn);
+                self.ask_logic(net, method::AUTHENTICATE, &credential, then);
+            }
+            Next::Pass(passed) => {
+                let Some(handle) = &seat.handle else { return };
+                let request = ClientRequest {
+                    account_id: handle.account.0,
+                    session_id: handle.session.0,
+                    kind: passed.kind.into(),
+                    body: passed.body.clone(),
+                };
+                let (timeout, body) = (passed.timeout, request.encode_to_vec().into());
+                let then = Then::Passed(conn, passed);
+                let asked = self
+                    .logic
+                    .call(net, method::CLIENT_REQUEST, body, timeout, then);
+                if let Err((then, refusal)) = asked {
+                    self.logic_answer(net, then, Err(refusal));
+                }
+            }
+            Next::Marks(marks) => {
+                let Some(handle) = &seat.handle else { return };
+                for mark in &marks {
+                    assert!(self.marks.raise(handle.account, mark), "marks pile up");
+                }
+                self.marks_later(net);
+            }
+            Next::Close(word) => self.last_word(net, conn, &word),
+        }
+    }
+
+    fn ask_logic(&mut self, net: &mut Net, method: u16, asked: &impl prost::Message, then: Then) {
+        let body = asked.encode_to_vec().into();
+        let asked = self.logic.call(net, method, body, QUESTION_TIMEOUT, then);
+        if let Err((then, refusal)) = asked {
+            self.logic_answer(net, then, Err(refusal));
+        }
+    }
+
+    fn logic_answer(&mut self, net: &mut Net, then: Then, outcome: Result<Bytes, Refusal>) {
+        match then {
+            Then::Authenticated(conn) => match outcome {
+                Ok(body) => {
+                    let account = Authenticated::decode(body).unwrap().account.unwrap();
+                    self.arrive(net, conn, account);
+                }
+                Err(refusal) => self.refuse(net, conn, &refusal),
+            },
+            Then::Memberships(refreshing) => self.memberships(net, refreshing, outcome),
+            Then::Checked(question) => self.checked(net, question, outcome),
+            Then::Passed(conn, passed) => {
+                let outcome = outcome.map(|body| ClientReply::decode(body).unwrap().body);
+                if let Some(seat) = self.seats.get_mut(&conn) {
+                    let next = seat.session.answer(&passed, outcome);
+                    self.follow(net, conn, next);
+                }
+            }
+        }
+    }
+
+    fn marks_later(&mut self, net: &mut Net) {
+        if !std::mem::replace(&mut self.marks_wait, true) {
+            net.timer(self.me, MARKS_INTERVAL, Timer::Marks);
+        }
+    }
+
+    fn pass_marks(&mut self, net: &mut Net) {
+        while let Some(marks) = self.marks.take() {
+            if !self.logic.notify(net, method::PASS_MARKS, &marks) {
+                assert_eq!(self.marks.put_back(marks), 0);
+                return self.marks_later(net);
+            }
+        }
+    }
+
+    /// Writes what waits, as far as there is room.
+    pub(crate) fn write(&mut self, net: &mut Net) {
+        let now_ms = net.unix_ms();
+        for (conn, seat) in &self.seats {
+            let Some(handle) = &seat.handle else { continue };
+            let mut buffer = BytesMut::new();
+            while net.has_room(*conn, self.me) && handle.take_into(&mut buffer, 1, now_ms) {
+                let frame = buffer.split().freeze();
+                net.send(*conn, self.me, Packet::Frame(frame));
+            }
+        }
+    }
+}
+
+fn now(net: &Net) -> Now {
+    Now {
+        at: net.now,
+        unix_ms: net.unix_ms(),
+    }
+}

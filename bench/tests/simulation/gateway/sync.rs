@@ -1,0 +1,385 @@
+//! How a gateway keeps in step with router and logic: registrations, memberships that are read
+//! again, questions about views, and what the router says.
+
+use bytes::Bytes;
+use im_gateway::outbox::Push;
+use im_gateway::registry::{Overtaken, Question, Routes, Sent};
+use im_gateway::shared_frame::SharedFrame;
+use im_gateway::view::{Move, Tick};
+use prost::Message as _;
+use protocol::kind::method;
+use protocol::wire::internal::{
+    CheckMembers, CheckedMembers, Fanout, HeadHints, MembershipMoved, Memberships, MembershipsPage,
+    Register, Unregister,
+};
+use protocol::wire::{MemberChange, Membership};
+use protocol::{AccountId, ConversationId, Refusal, SequenceNumber, SessionId};
+use std::time::Duration;
+
+use super::{Gateway, QUESTION_TIMEOUT, Then};
+use crate::Fault;
+use crate::net::{ConnId, Net, Timer};
+
+const READS_MAX: u32 = 8;
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Pushes of a thousand that the gateway that is broken on purpose drops.
+const BROKEN_DROPS: u32 = 150;
+
+/// One account whose memberships are being read.
+pub(super) struct Refreshing {
+    account: AccountId,
+    /// The session that is about to be welcomed with them.
+    but: Option<(ConnId, SessionId)>,
+    reads: u32,
+    asked_at: Tick,
+    so_far: Vec<Membership>,
+}
+
+impl Refreshing {
+    pub(super) const fn new(account: AccountId, but: Option<(ConnId, SessionId)>) -> Self {
+        Self {
+            account,
+            but,
+            reads: 0,
+            asked_at: Tick(0),
+            so_far: Vec::new(),
+        }
+    }
+}
+
+/// What follows when the router knows.
+pub(super) enum Registered {
+    ThenRead(Refreshing),
+    ThenDone(Refreshing),
+    ThenResync,
+    Nothing,
+}
+
+/// The reading of all memberships after a resync.
+#[derive(Default)]
+pub(super) struct ReadAgain {
+    under_way: usize,
+    failed: Vec<AccountId>,
+    /// Some failed, and are read again in a moment.
+    rests: bool,
+    /// A resync came meanwhile.
+    again: bool,
+}
+
+impl Gateway {
+    pub(super) fn register(
+        &mut self,
+        net: &mut Net,
+        mut new: Routes,
+        replace: bool,
+        then: Registered,
+    ) {
+        if new == Routes::default() && !replace {
+            return self.follow_registered(net, then);
+        }
+        new.groups.sort_unstable();
+        new.accounts.sort_unstable();
+        let register = Register {
+            gateway_id: self.id.0,
+            replace,
+            groups: new.groups.iter().map(|group| group.to_bytes()).collect(),
+            accounts: new.accounts.iter().map(|account| account.0).collect(),
+        };
+        let body = register.encode_to_vec().into();
+        let asked = self
+            .router
+            .call(net, method::REGISTER, body, QUESTION_TIMEOUT, then);
+        if let Err((then, refusal)) = asked {
+            self.registered(net, then, Err(refusal));
+        }
+    }
+
+    pub(super) fn registered(
+        &mut self,
+        net: &mut Net,
+        then: Registered,
+        outcome: Result<Bytes, Refusal>,
+    ) {
+        match outcome {
+            Ok(body) => {
+                let registered = protocol::wire::internal::Registered::decode(body).unwrap();
+                for head in registered.heads {
+                    self.head(net, &head);
+                }
+                self.follow_registered(net, then);
+            }
+            // When the router is back it is told everything.
+            Err(_) if self.router.conn.is_none() => self.follow_registered(net, then),
+            Err(refusal) => {
+                if !std::mem::replace(&mut self.register_waits, true) {
+                    net.timer(self.me, RETRY_INTERVAL, Timer::Register);
+                }
+                match then {
+                    Registered::ThenRead(refreshing) | Registered::ThenDone(refreshing) => {
+                        self.refreshed(net, refreshing, Err(refusal));
+                    }
+                    Registered::ThenResync | Registered::Nothing => {}
+                }
+            }
+        }
+    }
+
+    fn follow_registered(&mut self, net: &mut Net, then: Registered) {
+        match then {
+            Registered::ThenRead(refreshing) => self.read(net, refreshing),
+            Registered::ThenDone(refreshing) => self.refreshed(net, refreshing, Ok(())),
+            Registered::ThenResync => self.resync(net),
+            Registered::Nothing => {}
+        }
+    }
+
+    pub(super) fn unregister(&self, net: &mut Net, gone: &Routes) {
+        if *gone == Routes::default() {
+            return;
+        }
+        let unregister = Unregister {
+            groups: gone.groups.iter().map(|group| group.to_bytes()).collect(),
+            accounts: gone.accounts.iter().map(|account| account.0).collect(),
+        };
+        self.router.notify(net, method::UNREGISTER, &unregister);
+    }
+
+    pub(super) fn router_up(&mut self, net: &mut Net) {
+        self.registry.doubt();
+        let everything = self.registry.everything();
+        let then = if everything == Routes::default() {
+            Registered::Nothing
+        } else {
+            Registered::ThenResync
+        };
+        self.register(net, everything, true, then);
+    }
+
+    fn read(&mut self, net: &mut Net, mut refreshing: Refreshing) {
+        refreshing.reads += 1;
+        refreshing.asked_at = self.registry.next_tick();
+        refreshing.so_far.clear();
+        self.read_page(net, refreshing);
+    }
+
+    fn read_page(&mut self, net: &mut Net, refreshing: Refreshing) {
+        let last = refreshing.so_far.last();
+        let question = Memberships {
+            account_id: refreshing.account.0,
+            after_conversation_id: last.map_or_else(Bytes::new, |m| m.conversation_id.clone()),
+            limit: 0,
+        };
+        let then = Then::Memberships(refreshing);
+        self.ask_logic(net, method::MEMBERSHIPS, &question, then);
+    }
+
+    pub(super) fn memberships(
+        &mut self,
+        net: &mut Net,
+        mut refreshing: Refreshing,
+        outcome: Result<Bytes, Refusal>,
+    ) {
+        let page = match outcome {
+            Ok(body) => MembershipsPage::decode(body).unwrap(),
+            Err(refusal) => return self.refreshed(net, refreshing, Err(refusal)),
+        };
+        refreshing.so_far.extend(page.memberships);
+        if page.more {
+            return self.read_page(net, refreshing);
+        }
+        let but = refreshing.but.map(|(_, session)| session);
+        let (account, asked_at) = (refreshing.account, refreshing.asked_at);
+        match self
+            .registry
+            .settle(account, &refreshing.so_far, asked_at, but)
+        {
+            Ok((new, gone)) => {
+                self.unregister(net, &gone);
+                self.register(net, new, false, Registered::ThenDone(refreshing));
+            }
+            Err(Overtaken) if refreshing.reads < READS_MAX => self.read(net, refreshing),
+            Err(Overtaken) => {
+                let refusal = Refusal::unavailable("the conversations keep changing");
+                self.refreshed(net, refreshing, Err(refusal));
+            }
+        }
+    }
+
+    /// The memberships are read and registered, or not.
+    fn refreshed(&mut self, net: &mut Net, refreshing: Refreshing, outcome: Result<(), Refusal>) {
+        if outcome.is_ok() {
+            for membership in &refreshing.so_far {
+                self.ask(net, conversation(&membership.conversation_id));
+            }
+        }
+        match (refreshing.but, outcome) {
+            (Some((conn, _)), Ok(())) => self.welcome(net, conn, refreshing.so_far),
+            (Some((conn, _)), Err(refusal)) => self.refuse(net, conn, &refusal),
+            (None, outcome) => {
+                if outcome.is_err() {
+                    self.reading.failed.push(refreshing.account);
+                } else {
+                    for membership in &refreshing.so_far {
+                        let at = conversation(&membership.conversation_id);
+                        let head = SequenceNumber(membership.head);
+                        self.registry.head_of(refreshing.account, at, head);
+                    }
+                }
+                self.reading.under_way -= 1;
+                self.read_next_round(net);
+            }
+        }
+    }
+
+    /// Changes of members may have been missed.
+    fn resync(&mut self, net: &mut Net) {
+        self.registry.doubt();
+        self.reading.again = true;
+        self.read_next_round(net);
+    }
+
+    fn read_next_round(&mut self, net: &mut Net) {
+        if self.reading.under_way > 0 {
+            return;
+        }
+        if std::mem::take(&mut self.reading.again) {
+            self.reading.rests = false;
+            self.reading.failed.clear();
+            let accounts = self.registry.accounts();
+            self.read_all(net, accounts);
+        } else if !self.reading.failed.is_empty() && !self.reading.rests {
+            self.reading.rests = true;
+            net.timer(self.me, RETRY_INTERVAL, Timer::ReadAgain);
+        }
+    }
+
+    pub(super) fn read_failed_again(&mut self, net: &mut Net) {
+        if !std::mem::take(&mut self.reading.rests) {
+            return;
+        }
+        if self.logic.conn.is_none() {
+            return self.read_next_round(net);
+        }
+        let failed = std::mem::take(&mut self.reading.failed);
+        self.read_all(net, failed);
+    }
+
+    fn read_all(&mut self, net: &mut Net, mut accounts: Vec<AccountId>) {
+        accounts.sort_unstable();
+        // One more, so that the round does not end before all have begun.
+        self.reading.under_way += accounts.len() + 1;
+        for account in accounts {
+            self.read(net, Refreshing::new(account, None));
+        }
+        self.reading.under_way -= 1;
+        self.read_next_round(net);
+    }
+
+    fn ask(&mut self, net: &mut Net, conversation: ConversationId) {
+        if let Some(question) = self.registry.question(conversation) {
+            let check = CheckMembers {
+                conversation_id: question.conversation.to_bytes(),
+                account_ids: question.accounts.iter().map(|account| account.0).collect(),
+            };
+            self.ask_logic(net, method::CHECK_MEMBERS, &check, Then::Checked(question));
+        }
+    }
+
+    pub(super) fn checked(
+        &mut self,
+        net: &mut Net,
+        question: Question,
+        outcome: Result<Bytes, Refusal>,
+    ) {
+        let Ok(body) = outcome else {
+            self.registry.not_answered(&question);
+            return;
+        };
+        let checked = CheckedMembers::decode(body).unwrap();
+        let members = checked.members.into_iter().map(AccountId).collect();
+        let as_of = SequenceNumber(checked.membership_sequence);
+        let gone = self.registry.answered(&question, members, as_of);
+        self.unregister(net, &gone);
+        self.ask(net, question.conversation);
+    }
+
+    fn head(&mut self, net: &mut Net, head: &protocol::wire::Head) {
+        let at = conversation(&head.conversation_id);
+        self.registry.head(at, SequenceNumber(head.head));
+        self.tidy(net, at);
+    }
+
+    fn tidy(&self, net: &mut Net, at: ConversationId) {
+        if self.registry.is_deserted(at) {
+            let gone = self.registry.tidy(at);
+            self.unregister(net, &gone);
+        }
+    }
+
+    pub(crate) fn notice(&mut self, net: &mut Net, kind: u16, body: Bytes) {
+        match kind {
+            method::FANOUT => self.fanout(net, Fanout::decode(body).unwrap()),
+            method::HEAD_HINTS => {
+                for head in HeadHints::decode(body).unwrap().heads {
+                    self.head(net, &head);
+                }
+            }
+            method::MEMBERSHIP_MOVED => self.moved(net, MembershipMoved::decode(body).unwrap()),
+            method::RESYNC => self.resync(net),
+            other => panic!("method {other} to a gateway"),
+        }
+        self.write(net);
+    }
+
+    fn fanout(&mut self, net: &mut Net, fanout: Fanout) {
+        if self.fault == Fault::DropPush && net.chance(BROKEN_DROPS) {
+            return;
+        }
+        let push = Push {
+            conversation: conversation(&fanout.conversation_id),
+            last: SequenceNumber(fanout.last_sequence),
+            priority: fanout.priority(),
+            deliver_before_ms: fanout.deliver_before_ms,
+            frame: SharedFrame::new(fanout.frame),
+        };
+        let membership = SequenceNumber(fanout.membership_sequence);
+        let sent = self.registry.push(&push, membership);
+        self.tidy(net, push.conversation);
+        if matches!(sent, Sent::Heads { .. }) {
+            self.ask(net, push.conversation);
+        }
+    }
+
+    fn moved(&mut self, net: &mut Net, notice: MembershipMoved) {
+        let at = conversation(&notice.conversation_id);
+        let moved = Move {
+            previous: SequenceNumber(notice.previous_membership_sequence),
+            sequence: SequenceNumber(notice.membership_sequence),
+            joined: accounts(&notice.changes, true),
+            left: accounts(&notice.changes, false),
+        };
+        let sequence = notice.membership_sequence;
+        let membership = Membership {
+            conversation_id: notice.conversation_id,
+            name: notice.name,
+            head: sequence,
+            joined_sequence: sequence,
+            readable_from: if notice.history_open { 1 } else { sequence },
+            delivered: 0,
+            read: 0,
+        };
+        let new = self.registry.moved(at, moved, &membership);
+        self.register(net, new, false, Registered::Nothing);
+        self.ask(net, at);
+    }
+}
+
+fn accounts(changes: &[MemberChange], joined: bool) -> Vec<AccountId> {
+    let those = changes.iter().filter(|change| change.joined == joined);
+    those.map(|change| AccountId(change.account_id)).collect()
+}
+
+fn conversation(bytes: &[u8]) -> ConversationId {
+    ConversationId::from_slice(bytes).unwrap()
+}
