@@ -184,13 +184,18 @@ impl Inbox {
             } else {
                 break;
             }
+            if self.has_left(conversation) {
+                return;
+            }
         }
-        if self.next_of(conversation) > before {
+        self.note_repaired(conversation);
+        if self.has_read_to_its_leave(conversation) {
+            self.finish_leaving(conversation);
+        } else if self.next_of(conversation) > before {
             self.want(conversation);
         } else {
             self.rest(conversation, rest_until);
         }
-        self.note_repaired(conversation);
     }
 
     /// A pull was refused, or (`refusal` is none) not answered in time.
@@ -209,6 +214,9 @@ impl Inbox {
         // What may not be read is not lacked; the next hint asks again.
         lane.head = lane.next - 1;
         lane.gap = false;
+        if lane.leaving {
+            self.finish_leaving(conversation);
+        }
     }
 
     /// The next pull to send, which is in flight from now on: of this conversation, after this.

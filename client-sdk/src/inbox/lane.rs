@@ -1,8 +1,9 @@
 //! One conversation in the inbox: where it stands, what becomes of an entry that is next, and
 //! whether it lacks something.
 
-use protocol::wire::EntryKind;
-use protocol::{ConversationId, SequenceNumber};
+use protocol::content::Content;
+use protocol::wire::{EntryKind, MemberChange};
+use protocol::{AccountId, ConversationId, SequenceNumber};
 use tokio::time::Instant;
 
 use super::{Inbox, Output};
@@ -27,6 +28,10 @@ pub(super) struct Lane {
     pub(super) backlog_up_to: u64,
     pub(super) pull: PullState,
     pub(super) gap: bool,
+    /// The account has left, and what it was entitled to is still being read.
+    pub(super) leaving: bool,
+    /// The entry by which the account left, once it is handed over.
+    pub(super) left_at: Option<u64>,
     pub(super) left: bool,
 }
 
@@ -40,13 +45,29 @@ impl Lane {
             backlog_up_to: 0,
             pull: PullState::Idle,
             gap: false,
+            leaving: false,
+            left_at: None,
             left: false,
         }
+    }
+
+    /// Whether the account is a member, as far as is known.
+    pub(super) const fn is_in(&self) -> bool {
+        !self.left && !self.leaving
     }
 
     pub(super) const fn lacks(&self) -> bool {
         self.head >= self.next && !self.left
     }
+}
+
+/// Whether this is the entry by which the account leaves.
+fn leaves(entry: &Entry, account: AccountId) -> bool {
+    let Some(Content::Membership(membership)) = &entry.content else {
+        return false;
+    };
+    let its_own = |change: &MemberChange| change.account_id == account.0 && !change.joined;
+    membership.changes.iter().any(its_own)
 }
 
 impl Inbox {
@@ -75,6 +96,9 @@ impl Inbox {
         };
         lane.next = sequence.0 + 1;
         lane.head = lane.head.max(sequence.0);
+        if leaves(&entry, self.account) {
+            lane.left_at = Some(sequence.0);
+        }
         let (redelivered, backlog) = (
             sequence.0 <= lane.redelivered_up_to,
             sequence.0 <= lane.backlog_up_to,
@@ -102,6 +126,20 @@ impl Inbox {
             self.outputs.push_back(Output::Skip(conversation, sequence));
         }
         self.note_repaired(conversation);
+        let is_last = |lane: &Lane| lane.leaving && lane.left_at == Some(sequence.0);
+        if self.lanes.get(&conversation).is_some_and(is_last) {
+            self.finish_leaving(conversation);
+        }
+    }
+
+    /// Nothing more of this conversation is for this account.
+    pub(super) fn finish_leaving(&mut self, conversation: ConversationId) {
+        if let Some(lane) = self.lanes.get_mut(&conversation) {
+            lane.leaving = false;
+            lane.left = true;
+            lane.gap = false;
+            self.outputs.push_back(Output::Left(conversation));
+        }
     }
 
     pub(super) fn note_repaired(&mut self, conversation: ConversationId) {

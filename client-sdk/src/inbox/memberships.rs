@@ -88,7 +88,7 @@ impl Inbox {
         let gone: Vec<_> = self
             .lanes
             .iter()
-            .filter(|(id, lane)| !lane.left && is_group(id) && !reading.named.contains(id))
+            .filter(|(id, lane)| lane.is_in() && is_group(id) && !reading.named.contains(id))
             .map(|(id, _)| *id)
             .collect();
         gone.into_iter().for_each(|id| self.leave(id));
@@ -107,22 +107,25 @@ impl Inbox {
         }
     }
 
-    /// The account joined a conversation, or was in it before this client's list says so.
+    /// The account joined a conversation, or is in it, says a notice that may be older than the list.
     pub(crate) fn joined(&mut self, membership: &Conversation) {
         let id = membership.id;
         let is_new = !self.lanes.contains_key(&id);
         if let Some(reading) = &mut self.reading {
             reading.left.remove(&id);
         }
-        // Such a notice may know no mark. Where an earlier stay may have one, the list has it.
-        if is_new && membership.delivered.0 == 0 && membership.readable_from < membership.head {
+        // A change of members is told without marks. Where an earlier stay may have one, and before
+        // anything is known of earlier runs, only the list says where to begin.
+        let knows_no_mark = membership.delivered.0 == 0;
+        let has_past = knows_no_mark && membership.readable_from < membership.head;
+        if is_new && (has_past || !self.read_once) {
             self.is_known(id, membership.head.0);
             return;
         }
         if let Some(reading) = &mut self.reading {
             reading.named.insert(id);
         }
-        let was_left = self.enter(membership, !self.read_once);
+        let was_left = self.enter(membership, false);
         self.announce(membership, is_new || was_left);
     }
 
@@ -132,7 +135,7 @@ impl Inbox {
             reading.named.remove(&conversation);
             reading.left.insert(conversation);
         }
-        if self.lanes.get(&conversation).is_some_and(|lane| !lane.left) {
+        if self.lanes.get(&conversation).is_some_and(Lane::is_in) {
             self.leave(conversation);
         }
     }
@@ -174,10 +177,17 @@ impl Inbox {
         self.resume.remove(&id);
         let was_left = match self.lanes.get_mut(&id) {
             Some(lane) => {
-                lane.next = lane.next.max(readable_from);
                 lane.head = lane.head.max(head);
                 lane.heard_since = lane.heard_since.max(head);
-                std::mem::replace(&mut lane.left, false)
+                lane.left_at = None;
+                if std::mem::replace(&mut lane.leaving, false) {
+                    // It is back before its leave was read: that stands between what it reads.
+                    self.outputs.push_back(Output::Left(id));
+                    true
+                } else {
+                    lane.next = lane.next.max(readable_from);
+                    std::mem::replace(&mut lane.left, false)
+                }
             }
             None => {
                 let after_mark = (membership.delivered.0 + 1).max(readable_from);
@@ -208,18 +218,40 @@ impl Inbox {
         }
     }
 
-    /// The lane stays, so that what was handed over is not handed over again after a return.
+    /// What lies before the leave entry is still handed over, then that it has left. The lane
+    /// stays, so that what was handed over is not handed over again after a return.
     fn leave(&mut self, conversation: ConversationId) {
         if self.lanes.len() > CONVERSATIONS_PER_ACCOUNT_MAX
             && let Some(lane) = self.lanes.remove(&conversation)
-            && lane.pull == PullState::InFlight
         {
-            self.in_flight -= 1;
+            if lane.pull == PullState::InFlight {
+                self.in_flight -= 1;
+            }
+            self.outputs.push_back(Output::Left(conversation));
+            return;
         }
-        if let Some(lane) = self.lanes.get_mut(&conversation) {
-            lane.left = true;
+        let Some(lane) = self.lanes.get_mut(&conversation) else {
+            return;
+        };
+        if lane.left_at.is_some_and(|left_at| left_at + 1 == lane.next) {
+            return self.finish_leaving(conversation);
         }
-        self.outputs.push_back(Output::Left(conversation));
+        lane.leaving = true;
+        // There is at least its leave entry to be read.
+        lane.head = lane.head.max(lane.next);
+        lane.heard_since = lane.head;
+        self.want(conversation);
+    }
+
+    /// Whether the log has nothing more for an account that has left.
+    pub(super) fn has_read_to_its_leave(&self, conversation: ConversationId) -> bool {
+        let lane = self.lanes.get(&conversation);
+        lane.is_some_and(|lane| lane.leaving && lane.next > lane.head)
+    }
+
+    /// Whether the account has left, and knows it.
+    pub(super) fn has_left(&self, conversation: ConversationId) -> bool {
+        self.lanes.get(&conversation).is_some_and(|lane| lane.left)
     }
 }
 

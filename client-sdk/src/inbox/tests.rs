@@ -7,6 +7,9 @@ use protocol::ClientMessageId;
 use protocol::content;
 use protocol::wire::{EntryKind, Priority};
 
+mod leaving;
+
+use self::leaving::read;
 use super::*;
 use crate::message::Conversation;
 
@@ -182,6 +185,7 @@ fn a_group_that_is_no_longer_named_is_left_and_one_that_returns_goes_on() {
     inbox.connection_lost();
     inbox.connected(ME);
     inbox.memberships_end();
+    read(&mut inbox, 1);
     assert_eq!(inbox.next_output(), Some(Output::Left(group())));
     inbox.push(entry(2));
     assert_eq!(passed(&mut inbox), Vec::<u64>::new());
@@ -268,6 +272,8 @@ fn a_page_that_was_read_before_the_account_left_does_not_bring_it_back() {
     inbox.left(group());
     inbox.membership(&membership(3, 0));
     inbox.memberships_end();
+    // It has nothing more to read.
+    read(&mut inbox, 0);
     assert_eq!(inbox.next_output(), Some(Output::Left(group())));
     assert_eq!(inbox.next_output(), None);
     inbox.joined(&membership(3, 0));

@@ -61,15 +61,33 @@ fn shown(inbox: &mut Inbox) -> (u64, Vec<bool>) {
 }
 
 #[test]
-fn a_notice_that_comes_before_the_list_is_as_old_as_the_list() {
+fn a_notice_that_comes_before_the_list_does_not_say_where_to_begin() {
     let mut inbox = Inbox::new(StartFrom::Mark);
     inbox.connected(AccountId(7));
-    inbox.joined(&membership(2));
+    let older = Conversation {
+        head: SequenceNumber(2),
+        ..membership(1)
+    };
+    inbox.joined(&older);
+    assert_eq!(inbox.next_pull(Instant::now()), None);
     inbox.membership(&membership(2));
+    inbox.memberships_end();
+    assert_eq!(inbox.next_output(), None, "it was in it all the time");
+    assert_eq!(shown(&mut inbox), (3, vec![true, true, false]));
+}
+
+#[test]
+fn a_notice_that_the_first_list_does_not_know_makes_it_read_again() {
+    let mut inbox = Inbox::new(StartFrom::Mark);
+    inbox.connected(AccountId(7));
+    inbox.joined(&membership(1));
+    inbox.memberships_end();
+    assert_eq!(inbox.next_output(), Some(Output::MembershipsUnsure));
+    inbox.memberships_begin();
+    inbox.membership(&membership(1));
     inbox.memberships_end();
     let joined = Output::Joined(ConversationId::group(1), "dock".into());
     assert_eq!(inbox.next_output(), Some(joined));
-    assert_eq!(shown(&mut inbox), (3, vec![true, true, false]));
 }
 
 #[test]
