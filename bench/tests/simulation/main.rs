@@ -30,7 +30,7 @@ use self::world::{Outcome, run};
 const SEEDS: u64 = 300;
 
 /// Seeds in the long run.
-const SEEDS_LONG: u64 = 8_000;
+const SEEDS_LONG: u64 = 6_000;
 
 /// Within so many seeds a tier that is broken on purpose is caught.
 const SEEDS_TO_CATCH: u64 = 60;
