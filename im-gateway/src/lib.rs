@@ -22,6 +22,7 @@ pub mod gateway;
 pub mod marks;
 pub mod upstream;
 
+pub mod notices;
 pub mod router_link;
 
 pub mod connection;

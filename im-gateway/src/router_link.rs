@@ -8,17 +8,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use protocol::kind::method;
 use protocol::wire::internal::{Fanout, FanoutEphemeral, HeadHints, MembershipMoved};
-use protocol::wire::{MemberChange, Membership};
 use protocol::{AccountId, ConversationId, Refusal, SequenceNumber};
 use service_kit::admin::ReadyGate;
 use service_kit::rpc::{self, LinkEvent, LinkEvents};
 
-use crate::events;
 use crate::gateway::Gateway;
-use crate::outbox::{EphemeralKey, Push};
+use crate::outbox::EphemeralKey;
 use crate::registry::{Routes, Sent};
 use crate::shared_frame::SharedFrame;
-use crate::view::Move;
+use crate::{events, notices};
 
 /// Runs until the drain.
 pub async fn run(gateway: Arc<Gateway>, mut link: LinkEvents, gate: ReadyGate) {
@@ -53,14 +51,7 @@ fn take(gateway: &Arc<Gateway>, method: u16, body: Bytes) -> Result<(), Refusal>
 }
 
 fn fanout(gateway: &Arc<Gateway>, fanout: Fanout) -> Result<(), Refusal> {
-    let push = Push {
-        conversation: ConversationId::from_slice(&fanout.conversation_id)?,
-        last: SequenceNumber(fanout.last_sequence),
-        priority: fanout.priority(),
-        deliver_before_ms: fanout.deliver_before_ms,
-        frame: SharedFrame::new(fanout.frame),
-    };
-    let membership = SequenceNumber(fanout.membership_sequence);
+    let (push, membership) = notices::entries(fanout)?;
     let sent = gateway.registry.push(&push, membership);
     events::pushed(&push, sent);
     gateway.tidy(push.conversation);
@@ -79,23 +70,7 @@ fn heads(gateway: &Arc<Gateway>, hints: HeadHints) -> Result<(), Refusal> {
 }
 
 fn moved(gateway: &Arc<Gateway>, notice: MembershipMoved) -> Result<(), Refusal> {
-    let conversation = ConversationId::from_slice(&notice.conversation_id)?;
-    let moved = Move {
-        previous: SequenceNumber(notice.previous_membership_sequence),
-        sequence: SequenceNumber(notice.membership_sequence),
-        joined: accounts(&notice.changes, true),
-        left: accounts(&notice.changes, false),
-    };
-    let sequence = notice.membership_sequence;
-    let membership = Membership {
-        conversation_id: notice.conversation_id,
-        name: notice.name,
-        head: sequence,
-        joined_sequence: sequence,
-        readable_from: if notice.history_open { 1 } else { sequence },
-        delivered: 0,
-        read: 0,
-    };
+    let (conversation, moved, membership) = notices::moved(notice)?;
     gateway.change(|registry| {
         let new = registry.moved(conversation, moved, &membership);
         (new, Routes::default())
@@ -116,12 +91,4 @@ fn ephemeral(gateway: &Gateway, message: FanoutEphemeral) -> Result<(), Refusal>
         None => events::ephemeral_dropped(),
     }
     Ok(())
-}
-
-fn accounts(changes: &[MemberChange], joined: bool) -> Vec<AccountId> {
-    changes
-        .iter()
-        .filter(|change| change.joined == joined)
-        .map(|change| AccountId(change.account_id))
-        .collect()
 }

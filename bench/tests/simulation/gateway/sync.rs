@@ -2,17 +2,16 @@
 //! again, questions about views, and what the router says.
 
 use bytes::Bytes;
-use im_gateway::outbox::Push;
+use im_gateway::notices;
 use im_gateway::registry::{Overtaken, Question, Routes, Sent};
-use im_gateway::shared_frame::SharedFrame;
-use im_gateway::view::{Move, Tick};
+use im_gateway::view::Tick;
 use prost::Message as _;
 use protocol::kind::method;
 use protocol::wire::internal::{
     CheckMembers, CheckedMembers, Fanout, HeadHints, MembershipMoved, Memberships, MembershipsPage,
     Register, Unregister,
 };
-use protocol::wire::{MemberChange, Membership};
+use protocol::wire::Membership;
 use protocol::{AccountId, ConversationId, Refusal, SequenceNumber, SessionId};
 use std::time::Duration;
 
@@ -336,14 +335,7 @@ impl Gateway {
         if self.fault == Fault::DropPush && net.chance(BROKEN_DROPS) {
             return;
         }
-        let push = Push {
-            conversation: conversation(&fanout.conversation_id),
-            last: SequenceNumber(fanout.last_sequence),
-            priority: fanout.priority(),
-            deliver_before_ms: fanout.deliver_before_ms,
-            frame: SharedFrame::new(fanout.frame),
-        };
-        let membership = SequenceNumber(fanout.membership_sequence);
+        let (push, membership) = notices::entries(fanout).expect("our own router says it");
         let sent = self.registry.push(&push, membership);
         self.tidy(net, push.conversation);
         if matches!(sent, Sent::Heads { .. }) {
@@ -352,32 +344,11 @@ impl Gateway {
     }
 
     fn moved(&mut self, net: &mut Net, notice: MembershipMoved) {
-        let at = conversation(&notice.conversation_id);
-        let moved = Move {
-            previous: SequenceNumber(notice.previous_membership_sequence),
-            sequence: SequenceNumber(notice.membership_sequence),
-            joined: accounts(&notice.changes, true),
-            left: accounts(&notice.changes, false),
-        };
-        let sequence = notice.membership_sequence;
-        let membership = Membership {
-            conversation_id: notice.conversation_id,
-            name: notice.name,
-            head: sequence,
-            joined_sequence: sequence,
-            readable_from: if notice.history_open { 1 } else { sequence },
-            delivered: 0,
-            read: 0,
-        };
+        let (at, moved, membership) = notices::moved(notice).expect("our own router says it");
         let new = self.registry.moved(at, moved, &membership);
         self.register(net, new, false, Registered::Nothing);
         self.ask(net, at);
     }
-}
-
-fn accounts(changes: &[MemberChange], joined: bool) -> Vec<AccountId> {
-    let those = changes.iter().filter(|change| change.joined == joined);
-    those.map(|change| AccountId(change.account_id)).collect()
 }
 
 fn conversation(bytes: &[u8]) -> ConversationId {
