@@ -94,13 +94,25 @@ pub(crate) fn link_not_made(link: &'static str, address: &str, error: &dyn Displ
 
 pub(crate) fn link_up(link: &'static str) {
     metrics::counter!("im_link_connects_total", "link" => link).increment(1);
-    metrics::gauge!("im_link_up", "link" => link).set(1.0);
     tracing::info!(peer = link, "link up");
 }
 
 pub(crate) fn link_down(link: &'static str, why: &dyn Display) {
-    metrics::gauge!("im_link_up", "link" => link).set(0.0);
     tracing::info!(peer = link, %why, "link down");
+}
+
+/// How many links to this tier are up.
+pub(crate) fn link_opened(link: &'static str) {
+    metrics::gauge!("im_link_up", "link" => link).increment(1.0);
+}
+
+pub(crate) fn link_closed(link: &'static str) {
+    metrics::gauge!("im_link_up", "link" => link).decrement(1.0);
+}
+
+pub(crate) fn peers_changed(tier: &'static str, live: usize) {
+    metrics::gauge!("im_link_live", "link" => tier).set(u32::try_from(live).unwrap_or(u32::MAX));
+    tracing::info!(peer = tier, live, "who lives");
 }
 
 /// `why` is one of few words.

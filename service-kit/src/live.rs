@@ -14,6 +14,11 @@ impl fmt::Display for InstanceId {
     }
 }
 
+impl InstanceId {
+    /// The only process of a tier that nobody announces.
+    pub const SOLE: Self = Self(0);
+}
+
 /// A live process, and where the other tiers (of a gateway: the clients) reach it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instance {
@@ -41,8 +46,10 @@ impl LiveSet {
     /// The one process of a tier that is not asked whether it lives.
     #[must_use]
     pub fn fixed(address: String) -> Self {
-        let id = InstanceId(0);
-        Self::new(vec![Instance { id, address }])
+        Self::new(vec![Instance {
+            id: InstanceId::SOLE,
+            address,
+        }])
     }
 
     /// All of them, by rising id.

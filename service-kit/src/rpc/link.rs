@@ -160,7 +160,7 @@ impl Link {
         method: u16,
         body: Bytes,
         timeout: Duration,
-    ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + 'static {
+    ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + use<> {
         let asked = self.ask(method, body, timeout);
         async move { asked?.answer().await }
     }
@@ -297,6 +297,7 @@ impl Shared {
         let (queue, frames) = mpsc::channel(QUEUE_FRAMES_MAX);
         self.state.lock().open = Some(Open { queue, finish });
         self.up.send_replace(true);
+        events::link_opened(self.name);
         frames
     }
 
@@ -331,6 +332,9 @@ impl Shared {
         self.up.send_replace(false);
         let mut state = self.state.lock();
         let open = state.open.take();
+        if open.is_some() {
+            events::link_closed(self.name);
+        }
         for (_, waiting) in state.waiting.drain() {
             let refusal = if waiting.ticket.withdraw() {
                 self.away()
