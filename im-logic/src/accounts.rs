@@ -17,7 +17,7 @@ use service_kit::rpc;
 
 use crate::directory::{ACCOUNTS_PER_QUESTION_MAX, Directory};
 use crate::events;
-use crate::store::{Caller, Store};
+use crate::store::{Caller, Store, To};
 
 /// The longest name of an action, in characters.
 const ACTION_NAME_CHARS_MAX: usize = 64;
@@ -59,7 +59,12 @@ impl Accounts {
             };
             let answer: AccountList = self
                 .store
-                .ask(method::LOOK_UP_ACCOUNTS, &question, caller.deadline)
+                .ask(
+                    To::Any(&[]),
+                    method::LOOK_UP_ACCOUNTS,
+                    &question,
+                    caller.deadline,
+                )
                 .await?;
             self.directory.remember(&answer.accounts);
             found.accounts.extend(answer.accounts);
@@ -90,7 +95,12 @@ impl Accounts {
             capabilities: Some(card),
         };
         self.store
-            .pass(method::SET_CAPABILITIES, rpc::encode(&set), caller.deadline)
+            .pass(
+                To::Any(&caller.account.0.to_be_bytes()),
+                method::SET_CAPABILITIES,
+                rpc::encode(&set),
+                caller.deadline,
+            )
             .await?;
         events::announced(caller, actions);
         Ok(Announced {})

@@ -19,7 +19,7 @@ use service_kit::token::{TokenError, TokenVerifier};
 
 use crate::directory::Directory;
 use crate::events;
-use crate::store::{Deadline, Store};
+use crate::store::{Deadline, Store, To};
 
 /// Authenticates sessions.
 #[derive(Debug)]
@@ -74,7 +74,12 @@ impl Authentication {
         };
         let account: Account = self
             .store
-            .ask(method::ENSURE_ACCOUNT, &ensure, deadline)
+            .ask(
+                To::Any(ensure.name.as_bytes()),
+                method::ENSURE_ACCOUNT,
+                &ensure,
+                deadline,
+            )
             .await?;
         self.directory.remember(std::slice::from_ref(&account));
         let first = Memberships {
@@ -82,9 +87,10 @@ impl Authentication {
             limit: MEMBERSHIPS_PER_PAGE_MAX,
             ..Memberships::default()
         };
+        let to = To::Any(&account.account_id.to_be_bytes());
         let page: MembershipsPage = self
             .store
-            .ask(method::STORE_MEMBERSHIPS, &first, deadline)
+            .ask(to, method::STORE_MEMBERSHIPS, &first, deadline)
             .await?;
         events::authenticated(request.session_id, &account);
         Ok(Authenticated {

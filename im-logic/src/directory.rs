@@ -14,7 +14,7 @@ use protocol::wire::{Account, AccountKind};
 use protocol::{AccountId, ErrorCode, Refusal};
 
 use crate::events;
-use crate::store::{Deadline, Store};
+use crate::store::{Deadline, Store, To};
 
 /// Accounts that are remembered: some 50 MiB. When full: all are forgotten, and asked for again.
 const ACCOUNTS_MAX: usize = 256 * 1024;
@@ -116,9 +116,11 @@ impl Directory {
             account_ids,
             ..LookUpAccounts::default()
         };
+        let first = question.account_ids.first().copied().unwrap_or_default();
+        let to = To::Any(&first.to_be_bytes());
         let answer: AccountList = self
             .store
-            .ask(method::LOOK_UP_ACCOUNTS, &question, deadline)
+            .ask(to, method::LOOK_UP_ACCOUNTS, &question, deadline)
             .await?;
         self.remember(&answer.accounts);
         Ok(answer.accounts)

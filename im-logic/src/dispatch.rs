@@ -12,20 +12,21 @@ use protocol::wire::internal::{Append, Appended, PassEphemeral};
 use protocol::wire::{Ephemeral, Send, SendAck};
 use protocol::{ClientMessageId, ErrorCode, Refusal};
 use service_kit::clock;
-use service_kit::rpc::{self, Link};
+use service_kit::peers::Peers;
+use service_kit::rpc;
 use tokio::time::Instant;
 
 use crate::events;
 use crate::lanes::Lanes;
 use crate::members::Members;
 use crate::send::{Keeping, Outgoing, Verdict, decide};
-use crate::store::{Caller, Store};
+use crate::store::{Caller, Store, To};
 
 /// Sends messages.
 #[derive(Debug)]
 pub struct Dispatch {
     store: Store,
-    router: Link,
+    routers: Peers,
     members: Arc<Members>,
     lanes: Lanes,
 }
@@ -33,10 +34,10 @@ pub struct Dispatch {
 impl Dispatch {
     /// To these.
     #[must_use]
-    pub fn new(store: Store, router: Link, members: Arc<Members>) -> Self {
+    pub fn new(store: Store, routers: Peers, members: Arc<Members>) -> Self {
         Self {
             store,
-            router,
+            routers,
             members,
             lanes: Lanes::default(),
         }
@@ -101,9 +102,12 @@ impl Dispatch {
             changes: Vec::new(),
         };
         events::append(caller, conversation, id, message.kind);
-        let answer = self
-            .store
-            .ask::<_, Appended>(method::APPEND, &append, caller.deadline);
+        let answer = self.store.ask::<_, Appended>(
+            To::Owner(conversation),
+            method::APPEND,
+            &append,
+            caller.deadline,
+        );
         async move {
             let appended = answer.await.inspect_err(|refusal| {
                 if refusal.code == ErrorCode::NotAMember {
@@ -131,7 +135,8 @@ impl Dispatch {
                 sent_at_ms,
             }),
         };
-        self.router
+        self.routers
+            .link_of(message.conversation.as_bytes())?
             .try_notify(method::PASS_EPHEMERAL, rpc::encode(&pass))?;
         events::ephemeral_passed(caller, message.conversation);
         Ok(SendAck {

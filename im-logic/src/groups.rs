@@ -22,7 +22,7 @@ use service_kit::snowflake::Snowflakes;
 use crate::directory::{Directory, Profile};
 use crate::events;
 use crate::members::Members;
-use crate::store::{Caller, Store};
+use crate::store::{Caller, Store, To};
 
 /// Changes in one membership entry. More are several entries.
 const CHANGES_PER_ENTRY_MAX: usize = 2048;
@@ -81,8 +81,9 @@ impl Groups {
         }
 
         let (first, rest) = changes.split_at(changes.len().min(CHANGES_PER_ENTRY_MAX));
+        let proposed = ConversationId::group(self.snowflakes.next_id());
         let create = CreateConversation {
-            conversation_id: ConversationId::group(self.snowflakes.next_id()).to_bytes(),
+            conversation_id: proposed.to_bytes(),
             name,
             history_open: request.history_open,
             creator: caller.account.0,
@@ -91,7 +92,12 @@ impl Groups {
         };
         let created: ConversationCreated = self
             .store
-            .ask(method::CREATE_CONVERSATION, &create, caller.deadline)
+            .ask(
+                To::Owner(proposed),
+                method::CREATE_CONVERSATION,
+                &create,
+                caller.deadline,
+            )
             .await?;
         let conversation = ConversationId::from_slice(&created.conversation_id)?;
         let last = self.append(caller, conversation, id, rest, 1).await?;
@@ -166,7 +172,12 @@ impl Groups {
             };
             let appended: Result<Appended, _> = self
                 .store
-                .ask(method::APPEND, &append, caller.deadline)
+                .ask(
+                    To::Owner(conversation),
+                    method::APPEND,
+                    &append,
+                    caller.deadline,
+                )
                 .await;
             // Also when the outcome is not known. That somebody has joined is left to be asked: the
             // answer may be to a repeat, and the member gone since.

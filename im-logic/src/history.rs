@@ -9,7 +9,7 @@ use protocol::{ConversationId, Refusal};
 use service_kit::rpc;
 
 use crate::events;
-use crate::store::{Caller, Store};
+use crate::store::{Caller, Store, To};
 
 /// Reads and marks history.
 #[derive(Debug)]
@@ -26,13 +26,18 @@ impl History {
 
     /// An encoded `PullPage`, as the store made it for this account.
     pub async fn pull(&self, caller: Caller, pull: Pull) -> Result<Bytes, Refusal> {
-        ConversationId::from_slice(&pull.conversation_id)?;
+        let conversation = ConversationId::from_slice(&pull.conversation_id)?;
         let read = Read {
             account_id: caller.account.0,
             pull: Some(pull),
         };
         self.store
-            .pass(method::READ, rpc::encode(&read), caller.deadline)
+            .pass(
+                To::Any(conversation.as_bytes()),
+                method::READ,
+                rpc::encode(&read),
+                caller.deadline,
+            )
             .await
     }
 

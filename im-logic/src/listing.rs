@@ -21,7 +21,7 @@ use service_kit::rpc;
 use crate::directory::{ACCOUNTS_PER_QUESTION_MAX, Directory};
 use crate::members::Members;
 use crate::send::{Membership, not_a_member};
-use crate::store::{Caller, Deadline, Store};
+use crate::store::{Caller, Deadline, Store, To};
 
 /// Members in one page to a client, in bytes: a frame, and room for what is around them.
 const MEMBER_PAGE_BYTES_MAX: usize = FRAME_BYTES_MAX - 4 * 1024;
@@ -104,9 +104,10 @@ impl Listing {
             after_conversation_id: request.after_conversation_id,
             limit: bounded(request.limit, CONVERSATIONS_PER_PAGE_MAX),
         };
+        let to = To::Any(&question.account_id.to_be_bytes());
         let page: MembershipsPage = self
             .store
-            .ask(method::STORE_MEMBERSHIPS, &question, caller.deadline)
+            .ask(to, method::STORE_MEMBERSHIPS, &question, caller.deadline)
             .await?;
         Ok(ConversationPage {
             memberships: page.memberships,
@@ -116,9 +117,10 @@ impl Listing {
 
     /// For a gateway: an encoded `Memberships`, answered by the store as it is.
     pub async fn memberships(&self, body: Bytes, deadline: Deadline) -> Result<Bytes, Refusal> {
-        rpc::decode::<Memberships>(body.clone())?;
+        let question: Memberships = rpc::decode(body.clone())?;
+        let to = To::Any(&question.account_id.to_be_bytes());
         self.store
-            .pass(method::STORE_MEMBERSHIPS, body, deadline)
+            .pass(to, method::STORE_MEMBERSHIPS, body, deadline)
             .await
     }
 
@@ -185,7 +187,10 @@ impl Listing {
         question: &MembersQuestion,
         deadline: Deadline,
     ) -> Result<MembersPage, Refusal> {
-        self.store.ask(method::MEMBERS, question, deadline).await
+        let to = To::Any(&question.conversation_id);
+        self.store
+            .ask(to, method::MEMBERS, question, deadline)
+            .await
     }
 }
 

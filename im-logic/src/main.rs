@@ -8,9 +8,9 @@ use im_logic::config::{Config, DEFAULTS, ENV_PREFIX};
 use im_logic::service::{PEERS, Parts, Service};
 use service_kit::admin::Readiness;
 use service_kit::drain::{self, Drain};
-use service_kit::rpc::LinkConfig;
+use service_kit::peers::{self, PeersConfig};
 use service_kit::token::TokenVerifier;
-use service_kit::{admin, config, exit, links, listen, rpc, telemetry, tls};
+use service_kit::{admin, config, exit, listen, rpc, telemetry, tls};
 
 fn main() -> ExitCode {
     exit::run("im-logic", || {
@@ -32,20 +32,25 @@ async fn run(config: Config) -> anyhow::Result<()> {
 
     let open = |name, address| {
         let tls = Arc::clone(&client_tls);
-        links::open(LinkConfig { name, address, tls }, &readiness, &drain)
+        let live = peers::fixed(address);
+        peers::open(
+            PeersConfig { name, tls, live },
+            readiness.gate(name),
+            &drain,
+        )
     };
-    let (store, store_watch) = open("im-store", config.links.store);
-    let (router, router_watch) = open("im-router", config.links.router);
+    let (stores, store_events) = open("im-store", config.links.store);
+    let (routers, router_events) = open("im-router", config.links.router);
     let service = Arc::new(Service::new(Parts {
         fleet: config.tokens.fleet,
         tokens,
         snowflakes,
-        store,
-        router,
+        stores,
+        routers,
     }));
     let remembering = Arc::clone(&service);
-    drain.spawn(store_watch.run(move || remembering.forget()));
-    drain.spawn(router_watch.run(|| {}));
+    drain.spawn(store_events.watch(move || remembering.forget()));
+    drain.spawn(router_events.watch(|| {}));
     drain.spawn(admin::serve(admin, telemetry, readiness, drain.clone()));
     let serving = rpc::serve(listener, server_tls, PEERS, service, drain.clone());
     drain.spawn(serving);

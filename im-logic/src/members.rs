@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use crate::directory::Directory;
 use crate::events;
 use crate::send::{Membership, Standing};
-use crate::store::{Deadline, Store};
+use crate::store::{Deadline, Store, To};
 
 /// Members that are remembered: some 50 MiB. When full: all are forgotten, and asked for again.
 const MEMBERS_MAX: usize = 512 * 1024;
@@ -118,7 +118,11 @@ impl Members {
             limit: 1,
         };
         let (asked_at, forgotten) = (Instant::now(), self.memory.read().forgotten);
-        let page: MembersPage = self.store.ask(method::MEMBERS, &question, deadline).await?;
+        let to = To::Any(conversation.as_bytes());
+        let page: MembersPage = self
+            .store
+            .ask(to, method::MEMBERS, &question, deadline)
+            .await?;
         self.directory.remember(&page.members);
         let mut found = page.members.iter().map(|member| member.account_id);
         let is_member = found.any(|id| id == account.0);

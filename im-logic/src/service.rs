@@ -10,7 +10,8 @@ use prost::Message;
 use protocol::kind::{client, method};
 use protocol::wire::internal::{ClientReply, ClientRequest};
 use protocol::{AccountId, ErrorCode, Refusal, SessionId};
-use service_kit::rpc::{self, Handler, Link, Peer, Request};
+use service_kit::peers::Peers;
+use service_kit::rpc::{self, Handler, Peer, Request};
 use service_kit::snowflake::Snowflakes;
 use service_kit::token::TokenVerifier;
 use tracing::Instrument as _;
@@ -51,10 +52,10 @@ pub struct Parts {
     pub tokens: TokenVerifier,
     /// Makes the ids of accounts and groups.
     pub snowflakes: Snowflakes,
-    /// To the store.
-    pub store: Link,
-    /// To the router.
-    pub router: Link,
+    /// To the stores.
+    pub stores: Peers,
+    /// To the routers.
+    pub routers: Peers,
 }
 
 impl Handler for Service {
@@ -86,7 +87,7 @@ impl Service {
     /// Over these.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let store = Store::new(parts.store);
+        let store = Store::new(parts.stores);
         let snowflakes = Arc::new(parts.snowflakes);
         let directory = Arc::new(Directory::new(store.clone()));
         let members = Arc::new(Members::new(store.clone(), Arc::clone(&directory)));
@@ -98,7 +99,7 @@ impl Service {
                 Arc::clone(&directory),
                 store.clone(),
             ),
-            dispatch: Dispatch::new(store.clone(), parts.router, Arc::clone(&members)),
+            dispatch: Dispatch::new(store.clone(), parts.routers, Arc::clone(&members)),
             groups: Groups::new(
                 snowflakes,
                 Arc::clone(&directory),
@@ -113,7 +114,8 @@ impl Service {
         }
     }
 
-    /// The store is new, or back: what is remembered of it is asked for again.
+    /// A store is new, or back, or others own what was asked of it: what is remembered is asked for
+    /// again.
     pub fn forget(&self) {
         self.directory.forget_all();
         self.members.forget_all();

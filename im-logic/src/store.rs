@@ -1,4 +1,7 @@
-//! What the logic asks of the store, typed: methods 101 to 109 of `internal.proto`.
+//! What the logic asks of the stores, typed: methods 101 to 109 of `internal.proto`.
+//!
+//! All stores have one database: the owner of a conversation alone numbers its messages without a
+//! contest, and any of them answers the rest.
 //!
 //! Every question is queued before the function returns, so that questions leave in the order in
 //! which they are asked. Not here: caches, and anything that is decided.
@@ -6,8 +9,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use prost::Message;
-use protocol::{AccountId, Refusal, SessionId};
+use protocol::{AccountId, ConversationId, Refusal, SessionId};
+use service_kit::peers::Peers;
 use service_kit::rpc::{self, Link, Request};
 use tokio::time::Instant;
 
@@ -42,27 +47,37 @@ pub struct Caller {
     pub deadline: Deadline,
 }
 
-/// The store at the other end of a link. Clones share it.
+/// Which store is asked.
+#[derive(Debug, Clone, Copy)]
+pub enum To<'k> {
+    /// The owner of this conversation, and nobody else.
+    Owner(ConversationId),
+    /// Whoever is there; the same one for the same key as long as nobody comes or goes.
+    Any(&'k [u8]),
+}
+
+/// The stores. Clones share the links.
 #[derive(Debug, Clone)]
 pub struct Store {
-    link: Link,
+    stores: Peers,
 }
 
 impl Store {
-    /// Over this link.
+    /// Over these links.
     #[must_use]
-    pub const fn new(link: Link) -> Self {
-        Self { link }
+    pub const fn new(stores: Peers) -> Self {
+        Self { stores }
     }
 
     /// Asks, and understands the answer.
     pub fn ask<'s, Q: Message, A: Message + Default>(
         &'s self,
+        to: To<'_>,
         method: u16,
         question: &Q,
         deadline: Deadline,
     ) -> impl Future<Output = Result<A, Refusal>> + Send + use<'s, Q, A> {
-        let answer = self.pass(method, rpc::encode(question), deadline);
+        let answer = self.pass(to, method, rpc::encode(question), deadline);
         async move {
             let answer = answer.await?;
             A::decode(answer).map_err(|error| {
@@ -74,15 +89,26 @@ impl Store {
     /// Asks, and passes the answer on as it is.
     pub fn pass(
         &self,
+        to: To<'_>,
         method: u16,
         body: Bytes,
         deadline: Deadline,
-    ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + use<'_> {
-        self.link.call(method, body, deadline.remaining())
+    ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + use<> {
+        match self.link(to) {
+            Ok(link) => Either::Left(link.call(method, body, deadline.remaining())),
+            Err(refusal) => Either::Right(std::future::ready(Err(refusal))),
+        }
     }
 
-    /// Tells, if the link is up and has room.
+    /// Tells one of them, if its link is up and has room.
     pub fn tell(&self, method: u16, body: Bytes) -> Result<(), Refusal> {
-        self.link.try_notify(method, body)
+        self.link(To::Any(&[]))?.try_notify(method, body)
+    }
+
+    fn link(&self, to: To<'_>) -> Result<Link, Refusal> {
+        match to {
+            To::Owner(conversation) => self.stores.link_of(conversation.as_bytes()),
+            To::Any(key) => self.stores.any_link(key),
+        }
     }
 }

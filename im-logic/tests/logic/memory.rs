@@ -5,7 +5,7 @@ use std::sync::Arc;
 use im_logic::directory::Directory;
 use im_logic::members::{MEMBER_AGE_MAX, Members};
 use im_logic::send::Membership;
-use im_logic::store::{Deadline, Store};
+use im_logic::store::Deadline;
 use protocol::kind::method;
 use protocol::{AccountId, ErrorCode};
 use service_kit::rpc::Request;
@@ -88,7 +88,7 @@ async fn a_change_through_another_logic_shows_at_once_in_what_is_stored_and_then
 async fn a_member_is_not_taken_for_one_for_longer_than_it_says() {
     let (world, _) = World::start().await;
     let group = settle(&world.store);
-    let store = Store::new(world.store_link().await);
+    let store = world.other_store().await;
     let directory = Arc::new(Directory::new(store.clone()));
     let members = Members::new(store, directory);
     let key = (group, AccountId(LIFT));
@@ -109,7 +109,7 @@ async fn a_member_is_not_taken_for_one_for_longer_than_it_says() {
 async fn accounts_that_are_forgotten_meanwhile_are_not_missed() {
     let (world, _) = World::start().await;
     settle(&world.store);
-    let directory = Directory::new(Store::new(world.store_link().await));
+    let directory = Directory::new(world.other_store().await);
     let (ana, planner) = (AccountId(ANA), AccountId(PLANNER));
     directory.one(ana, deadline()).await.unwrap();
     world.store.hold(method::LOOK_UP_ACCOUNTS);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use im_logic::service::{PEERS, Parts, Service};
+use im_logic::store::Store;
 use prost::Message;
 use protocol::kind::{client, method};
 use protocol::wire::internal::{
@@ -16,7 +17,7 @@ use protocol::wire::{AccountKind, EntryKind, Priority, Send, SendAck};
 use protocol::{ClientMessageId, ConversationId, Refusal, content};
 use service_kit::admin::Readiness;
 use service_kit::drain::Drain;
-use service_kit::links::{self, Watch};
+use service_kit::peers::{self, PeerEvent, PeerEvents, Peers, PeersConfig};
 use service_kit::rpc::{self, Handler, Link, LinkConfig, Peer, Request};
 use service_kit::snowflake::Snowflakes;
 use service_kit::testing::Authority;
@@ -131,12 +132,26 @@ impl World {
         }
     }
 
-    /// Another link to the fake store.
-    pub(crate) async fn store_link(&self) -> Link {
-        let config = self.link_config("im-logic", "im-store", self.store_address);
-        let (link, _) = rpc::connect(config, self.drain.clone());
-        link.up().await;
-        link
+    /// The fake store, over another link.
+    pub(crate) async fn other_store(&self) -> Store {
+        let (stores, _) = self.open("im-store", self.store_address, &Readiness::new());
+        stores.up().await;
+        Store::new(stores)
+    }
+
+    fn open(
+        &self,
+        name: &'static str,
+        address: SocketAddr,
+        readiness: &Readiness,
+    ) -> (Peers, PeerEvents) {
+        let LinkConfig { name, address, tls } = self.link_config("im-logic", name, address);
+        let live = peers::fixed(address);
+        peers::open(
+            PeersConfig { name, tls, live },
+            readiness.gate(name),
+            &self.drain,
+        )
     }
 
     /// Another logic, with its links up.
@@ -150,22 +165,18 @@ impl World {
     /// A logic whose store is there, or is not.
     pub(crate) async fn logic_of(&self, store: SocketAddr) -> (Logic, watch::Receiver<u32>) {
         let readiness = Readiness::new();
-        let open = |name, address| {
-            let config = self.link_config("im-logic", name, address);
-            links::open(config, &readiness, &self.drain)
-        };
-        let (store, store_watch) = open("im-store", store);
-        let (router, router_watch) = open("im-router", self.router_address);
+        let (stores, store_events) = self.open("im-store", store, &readiness);
+        let (routers, router_events) = self.open("im-router", self.router_address, &readiness);
         let service = Arc::new(Service::new(Parts {
             fleet: "dev".into(),
             tokens: self.tokens.clone(),
             snowflakes: Snowflakes::new(1),
-            store,
-            router,
+            stores,
+            routers,
         }));
         let remembering = Arc::clone(&service);
-        let store_came_up = self.count_ups(store_watch, move || remembering.forget());
-        let router_came_up = self.count_ups(router_watch, || {});
+        let store_came_up = self.count_ups(store_events, move || remembering.forget());
+        let router_came_up = self.count_ups(router_events, || {});
         let drain = self.drain.clone();
         let serving = self.serve("im-logic", PEERS, ANY_PORT, service, drain);
         let config = self.link_config("im-gateway", "im-logic", serving.await);
@@ -180,14 +191,18 @@ impl World {
 
     fn count_ups(
         &self,
-        watch: Watch,
+        mut events: PeerEvents,
         on_up: impl Fn() + std::marker::Send + 'static,
     ) -> watch::Receiver<u32> {
         let (counter, count) = watch::channel(0);
-        self.drain.spawn(watch.run(move || {
-            on_up();
-            counter.send_modify(|times| *times += 1);
-        }));
+        self.drain.spawn(async move {
+            while let Some(event) = events.next().await {
+                if matches!(event, PeerEvent::Up(_)) {
+                    on_up();
+                    counter.send_modify(|times| *times += 1);
+                }
+            }
+        });
         count
     }
 
