@@ -26,6 +26,7 @@ use crate::events;
 use crate::gateway::Gateway;
 use crate::handle::SessionHandle;
 use crate::session::{Introduction, Next, Now, Passed, Session, go_away};
+use crate::upstream::Upstream;
 
 /// What a connection reads at once, in bytes: small, for there are many and most are idle.
 const READ_BYTES: usize = 2 * 1024;
@@ -206,6 +207,7 @@ async fn read(
     drain: &Drain,
 ) -> Ended {
     let Present { gateway, handle } = present;
+    let mut logic = gateway.upstream.link_for(handle.session);
     let mut answers = FuturesUnordered::<Answer>::new();
     let mut leaves_at = None;
     let draining = drain.draining();
@@ -253,9 +255,7 @@ async fn read(
             Next::Answer(frame) => handle.answer(&frame),
             Next::Pass(passed) => {
                 events::request_passed(passed.kind);
-                let answer = gateway
-                    .upstream
-                    .pass((handle.account, handle.session), &passed);
+                let answer = Upstream::pass(&mut logic, (handle.account, handle.session), &passed);
                 answers.push(Box::pin(async move { (passed, answer.await) }));
             }
             Next::Marks(marks) => gateway.mark(handle.account, &marks),

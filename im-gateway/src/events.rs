@@ -162,6 +162,11 @@ pub(crate) fn not_registered(refusal: &Refusal) {
     tracing::warn!(%refusal, "the router did not take a registration");
 }
 
+pub(crate) fn register_late() {
+    metrics::counter!("im_gateway_registrations_late_total").increment(1);
+    tracing::debug!("a router takes long to take a registration");
+}
+
 pub(crate) fn not_unregistered(refusal: &Refusal) {
     metrics::counter!("im_gateway_unregistrations_failed_total").increment(1);
     tracing::debug!(%refusal, "the router was not told what is gone");

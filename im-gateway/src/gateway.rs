@@ -1,11 +1,12 @@
-//! What sessions and the router's link both do to the registry, and what follows from it on the
+//! What sessions and the routers' links both do to the registry, and what follows from it on the
 //! links: registrations, questions, re-reading.
 //!
-//! Order matters here: who is where is changed, and the router told, by one caller at a time, so
-//! that the router hears of it in the order in which it happened.
+//! Order matters here: who is where is changed, and the routers told, by one caller at a time, so
+//! that each hears of it in the order in which it happened.
 
 mod routes;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,7 +17,8 @@ use parking_lot::Mutex;
 use protocol::wire::{Mark, Membership};
 use protocol::{AccountId, ConversationId, GatewayId, Refusal, SequenceNumber, SessionId};
 use service_kit::drain::Drain;
-use service_kit::rpc::Link;
+use service_kit::live::InstanceId;
+use service_kit::peers::Peers;
 use tokio::sync::Notify;
 
 use crate::config::{LimitsConfig, SessionConfig};
@@ -53,14 +55,15 @@ pub struct Gateway {
     pub registry: Registry,
     /// Logic.
     pub upstream: Upstream,
-    router: Link,
+    routers: Peers,
     drain: Drain,
     /// Held by whoever changes who is where, until the router's link has its word of it.
     changing: Mutex<()>,
     marks: Mutex<Marks>,
     marked: Notify,
     resync: Notify,
-    /// A registration did not get through.
+    /// Routers that have not taken a registration.
+    owing: Mutex<BTreeSet<InstanceId>>,
     unregistered: Notify,
     last_session: AtomicU64,
 }
@@ -72,7 +75,7 @@ impl Gateway {
         id: GatewayId,
         (rules, limits, drain_grace): (SessionConfig, LimitsConfig, Duration),
         upstream: Upstream,
-        router: Link,
+        routers: Peers,
         drain: Drain,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -81,12 +84,13 @@ impl Gateway {
             leave_grace: drain_grace * 3 / 4, // The rest is for the last words.
             registry: Registry::default(),
             upstream,
-            router,
+            routers,
             drain,
             changing: Mutex::new(()),
             marks: Mutex::default(),
             marked: Notify::new(),
             resync: Notify::new(),
+            owing: Mutex::default(),
             unregistered: Notify::new(),
             // Another random start in another process: ids do not meet.
             last_session: AtomicU64::new(id.0 & !u64::from(u32::MAX)),
@@ -112,9 +116,9 @@ impl Gateway {
             if let Some(evicted) = evicted {
                 evicted.evict("too many sessions of this account; the oldest makes room");
             }
-            self.register(&new, false)
+            self.register(&new)
         };
-        registering.ended().await?;
+        registering.or_later(self).await;
         self.refresh(handle.account, Some(handle.session)).await
     }
 
@@ -139,12 +143,12 @@ impl Gateway {
                 match self.registry.settle(account, &memberships, asked_at, but) {
                     Ok((new, gone)) => {
                         self.unregister(&gone);
-                        self.register(&new, false)
+                        self.register(&new)
                     }
                     Err(Overtaken) => continue,
                 }
             };
-            registering.ended().await?;
+            registering.or_later(self).await;
             self.ask_about(&memberships);
             return Ok(memberships);
         }
@@ -159,7 +163,7 @@ impl Gateway {
         let _changing = self.changing.lock();
         let (new, gone) = change(&self.registry);
         self.unregister(&gone);
-        self.register(&new, false);
+        self.register(&new);
     }
 
     /// A conversation has entries up to here that are not pushed.

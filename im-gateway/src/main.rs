@@ -11,8 +11,8 @@ use im_gateway::{listener, router_link};
 use protocol::GatewayId;
 use service_kit::admin::Readiness;
 use service_kit::drain::{self, Drain};
-use service_kit::rpc::{self, LinkConfig};
-use service_kit::{admin, config, exit, links, listen, telemetry, tls};
+use service_kit::peers::{self, PeersConfig};
+use service_kit::{admin, config, exit, listen, telemetry, tls};
 
 fn main() -> ExitCode {
     exit::run("im-gateway", || {
@@ -30,22 +30,23 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let tls = tls::internal_client(&config.internal_tls)?;
     let clients = listen::bind("listen.address", config.listen.address).await?;
     let admin = listen::bind("admin.listen", config.admin.listen).await?;
-    let to = |name, address| {
-        let tls = Arc::clone(&tls);
-        LinkConfig { name, address, tls }
+    let open = |name, address| {
+        let (tls, live) = (Arc::clone(&tls), peers::fixed(address));
+        peers::open(
+            PeersConfig { name, tls, live },
+            readiness.gate(name),
+            &drain,
+        )
     };
-    let to_logic = to("im-logic", config.links.logic);
-    let (logic, logic_watch) = links::open(to_logic, &readiness, &drain);
-    let to_router = to("im-router", config.links.router);
-    let (router, router_events) = rpc::connect(to_router, drain.clone());
+    let (logics, logic_events) = open("im-logic", config.links.logic);
+    let (routers, router_events) = open("im-router", config.links.router);
     let grace = Duration::from_millis(config.drain.grace_ms);
     let rules = (config.session, config.limits, grace);
-    let (id, logic) = (GatewayId(rand::random()), Upstream::new(logic));
-    let gateway = Gateway::new(id, rules, logic, router, drain.clone());
+    let (id, logic) = (GatewayId(rand::random()), Upstream::new(logics));
+    let gateway = Gateway::new(id, rules, logic, routers, drain.clone());
     let address = clients.local_addr()?;
-    drain.spawn(logic_watch.run(|| {}));
-    let gate = readiness.gate("im-router");
-    drain.spawn(router_link::run(Arc::clone(&gateway), router_events, gate));
+    drain.spawn(logic_events.watch(|| {}));
+    drain.spawn(router_link::run(Arc::clone(&gateway), router_events));
     drain.spawn(admin::serve(admin, telemetry, readiness, drain.clone()));
     drain.spawn(Arc::clone(&gateway).keep_in_sync());
     drain.spawn(Arc::clone(&gateway).pass_marks());

@@ -40,7 +40,7 @@ struct Local {
 }
 
 /// What the router has to be told.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Routes {
     /// Groups that have members here now.
     pub groups: Vec<ConversationId>,
@@ -237,8 +237,13 @@ impl Registry {
 
     /// Changes of members may have been missed, anywhere.
     pub fn doubt(&self) {
+        self.doubt_those(|_| true);
+    }
+
+    /// Changes of members of these groups may have been missed.
+    pub fn doubt_those(&self, of: impl Fn(&ConversationId) -> bool) {
         let now = self.next_tick();
-        for mut view in self.views.iter_mut() {
+        for mut view in self.views.iter_mut().filter(|view| of(view.key())) {
             view.doubt(now);
         }
     }

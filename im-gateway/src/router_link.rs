@@ -1,6 +1,6 @@
-//! What the router says, in its order: methods 321 to 325 of `internal.proto`.
+//! What the routers say, each in its order: methods 321 to 325 of `internal.proto`.
 //!
-//! The one reader of this link is the one writer of entries into outboxes, which keeps every
+//! The one reader of these links is the one writer of entries into outboxes, which keeps every
 //! conversation in order. It never waits for an answer.
 
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use bytes::Bytes;
 use protocol::kind::method;
 use protocol::wire::internal::{Fanout, FanoutEphemeral, HeadHints, MembershipMoved};
 use protocol::{AccountId, ConversationId, Refusal, SequenceNumber};
-use service_kit::admin::ReadyGate;
-use service_kit::rpc::{self, LinkEvent, LinkEvents};
+use service_kit::peers::{PeerEvent, PeerEvents};
+use service_kit::rpc;
 
 use crate::gateway::Gateway;
 use crate::outbox::EphemeralKey;
@@ -19,15 +19,12 @@ use crate::shared_frame::SharedFrame;
 use crate::{events, notices};
 
 /// Runs until the drain.
-pub async fn run(gateway: Arc<Gateway>, mut link: LinkEvents, gate: ReadyGate) {
-    while let Some(event) = link.next().await {
+pub async fn run(gateway: Arc<Gateway>, mut routers: PeerEvents) {
+    while let Some(event) = routers.next().await {
         match event {
-            LinkEvent::Up => {
-                gate.set_ready();
-                gateway.router_up();
-            }
-            LinkEvent::Down => gate.set_unready("the link is down"),
-            LinkEvent::Notice { method, body } => {
+            PeerEvent::Up(router) => gateway.router_up(router),
+            PeerEvent::Moved => gateway.routers_moved(),
+            PeerEvent::Notice { method, body, .. } => {
                 if let Err(refusal) = take(&gateway, method, body) {
                     events::notice_refused(method, &refusal);
                 }

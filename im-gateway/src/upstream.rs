@@ -12,7 +12,8 @@ use protocol::wire::internal::{
 };
 use protocol::wire::{Account, Membership};
 use protocol::{AccountId, Refusal, SessionId};
-use service_kit::rpc::{self, Link};
+use service_kit::peers::{Peers, StickyLink};
+use service_kit::rpc;
 
 use crate::registry::Question;
 use crate::session::Passed;
@@ -20,22 +21,29 @@ use crate::session::Passed;
 /// How long a question of the gateway's own may take.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Asks logic. Clones share one link.
+/// Asks logic. Clones share the links.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    link: Link,
+    logics: Peers,
 }
 
 impl Upstream {
-    /// Over this link.
+    /// Over these links.
     #[must_use]
-    pub const fn new(link: Link) -> Self {
-        Self { link }
+    pub const fn new(logics: Peers) -> Self {
+        Self { logics }
+    }
+
+    /// The link of a session's requests, which stay in order on it.
+    #[must_use]
+    pub fn link_for(&self, session: SessionId) -> StickyLink {
+        self.logics.sticky(session.0)
     }
 
     /// Whose credential this is.
     pub async fn authenticate(&self, credential: Authenticate) -> Result<Account, Refusal> {
-        let answer: Authenticated = self.ask(method::AUTHENTICATE, &credential).await?;
+        let key = credential.session_id.to_be_bytes();
+        let answer: Authenticated = self.ask(&key, method::AUTHENTICATE, &credential).await?;
         answer
             .account
             .ok_or_else(|| Refusal::internal("an authentication without an account"))
@@ -53,7 +61,9 @@ impl Upstream {
                     .unwrap_or_default(),
                 limit: MEMBERSHIPS_PER_PAGE_MAX,
             };
-            let page: MembershipsPage = self.ask(method::MEMBERSHIPS, &question).await?;
+            let page: MembershipsPage = self
+                .ask(&account.0.to_be_bytes(), method::MEMBERSHIPS, &question)
+                .await?;
             let more = page.more && !page.memberships.is_empty();
             all.extend(page.memberships);
             if !more {
@@ -68,50 +78,59 @@ impl Upstream {
             conversation_id: question.conversation.to_bytes(),
             account_ids: question.accounts.iter().map(|account| account.0).collect(),
         };
-        self.ask(method::CHECK_MEMBERS, &check).await
+        self.ask(
+            question.conversation.as_bytes(),
+            method::CHECK_MEMBERS,
+            &check,
+        )
+        .await
     }
 
     /// Passes a client's request on, before this returns, so that a client's requests arrive in
     /// their order. The future is its answer.
     pub fn pass(
-        &self,
+        link: &mut StickyLink,
         (account, session): (AccountId, SessionId),
         passed: &Passed,
-    ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + 'static {
+    ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + use<> {
         let request = ClientRequest {
             account_id: account.0,
             session_id: session.0,
             kind: passed.kind.into(),
             body: passed.body.clone(),
         };
-        let answer = self.link.call(
-            method::CLIENT_REQUEST,
-            rpc::encode(&request),
-            passed.timeout,
-        );
+        let body = rpc::encode(&request);
+        let called = link
+            .link()
+            .map(|link| link.call(method::CLIENT_REQUEST, body, passed.timeout));
         async move {
-            let reply: ClientReply = rpc::decode(answer.await?).map_err(of_another_release)?;
+            let reply = called?.await?;
+            let reply: ClientReply = rpc::decode(reply).map_err(of_another_release)?;
             Ok(reply.body)
         }
     }
 
     /// Passes marks on, if there is room.
     pub fn marks(&self, marks: &AccountMarks) -> Result<(), Refusal> {
-        self.link.try_notify(method::PASS_MARKS, rpc::encode(marks))
+        self.logics
+            .any_link(&[])?
+            .try_notify(method::PASS_MARKS, rpc::encode(marks))
     }
 
     /// Ends when logic is reachable. Cancel-safe.
     pub async fn up(&self) {
-        self.link.up().await;
+        self.logics.up().await;
     }
 
     async fn ask<M: Message + Default>(
         &self,
+        key: &[u8],
         method: u16,
         question: &impl Message,
     ) -> Result<M, Refusal> {
         let answer = self
-            .link
+            .logics
+            .any_link(key)?
             .call(method, rpc::encode(question), QUESTION_TIMEOUT)
             .await?;
         rpc::decode(answer).map_err(of_another_release)

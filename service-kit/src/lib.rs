@@ -1,7 +1,7 @@
 //! What a process needs to be a process, and no word of what it is for.
 //!
 //! Read in this order: [`config`], [`exit`], [`telemetry`], [`admin`], [`listen`], [`tls`],
-//! [`token`], [`clock`], [`drain`], [`snowflake`], [`rpc`], [`links`], [`live`], [`peers`].
+//! [`token`], [`clock`], [`drain`], [`snowflake`], [`rpc`], [`live`], [`peers`].
 
 pub mod config;
 pub mod exit;
@@ -18,7 +18,6 @@ pub mod clock;
 pub mod drain;
 pub mod snowflake;
 
-pub mod links;
 pub mod rpc;
 
 pub mod live;

@@ -23,7 +23,8 @@ use rustls_pki_types::ServerName;
 use service_kit::admin::Readiness;
 use service_kit::config::InternalTlsConfig;
 use service_kit::drain::Drain;
-use service_kit::rpc::{self, Handler, LinkConfig, Peer, Request};
+use service_kit::peers::{self, PeersConfig};
+use service_kit::rpc::{self, Handler, Peer, Request};
 use service_kit::testing::Authority;
 use service_kit::tls;
 use tempfile::TempDir;
@@ -241,27 +242,26 @@ impl Cluster {
         serve_router(listening, &files("im-router"), &shared, &router);
 
         let client = tls::internal_client(&files("im-gateway")).unwrap();
-        let link = |name, address: std::net::SocketAddr| {
-            let config = LinkConfig {
+        let open = |name, address: std::net::SocketAddr| {
+            let config = PeersConfig {
                 name,
-                address: address.to_string(),
                 tls: Arc::clone(&client),
+                live: peers::fixed(address.to_string()),
             };
-            rpc::connect(config, drain.clone())
+            peers::open(config, Readiness::new().gate(name), &drain)
         };
-        let (logic, _) = link("im-logic", logic_address);
-        let (router_link, router_events) = link("im-router", router_address);
+        let (logics, _) = open("im-logic", logic_address);
+        let (routers, router_events) = open("im-router", router_address);
         let mut config: Config = service_kit::config::defaults(DEFAULTS).unwrap();
         change(&mut config);
         let gateway = Gateway::new(
             GatewayId(rand::random()),
             (config.session, config.limits, Duration::from_secs(4)),
-            Upstream::new(logic.clone()),
-            router_link,
+            Upstream::new(logics.clone()),
+            routers,
             drain.clone(),
         );
-        let gate = Readiness::new().gate("im-router");
-        drain.spawn(router_link::run(Arc::clone(&gateway), router_events, gate));
+        drain.spawn(router_link::run(Arc::clone(&gateway), router_events));
         drain.spawn(Arc::clone(&gateway).keep_in_sync());
         drain.spawn(Arc::clone(&gateway).pass_marks());
         let public = files("localhost");
@@ -271,7 +271,7 @@ impl Cluster {
         let clients = bind(0).await;
         let address = clients.local_addr().unwrap();
         drain.spawn(listener::serve(clients, acceptor, gateway, drain.clone()));
-        logic.up().await;
+        logics.up().await;
         let cluster = Self {
             shared,
             address,
