@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::time::Duration;
 
 use protocol::wire::{Account, AccountKind, CapabilityCard, Entry, Head, Membership};
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
@@ -89,6 +90,12 @@ pub trait Readers: Clone + Send + Sync + 'static {
         after: &[u8],
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Head>, EngineError>> + Send;
+
+    /// For how long a COMMIT of a store that has died may still be under way. `None`: it ends with
+    /// the store.
+    fn late_commits(&self) -> Option<Duration> {
+        None
+    }
 
     /// The account of this name, if there is one. The inner error: it is of another kind.
     fn account_of_kind(

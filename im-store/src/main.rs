@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use im_store::config::{Config, DEFAULTS, ENV_PREFIX};
+use im_store::stream::Ownership;
 use im_store::tier::{self, Wiring};
 use service_kit::admin::Readiness;
 use service_kit::drain::{self, Drain};
-use service_kit::rpc::LinkConfig;
+use service_kit::peers::{self, PeersConfig};
 use service_kit::{admin, config, exit, listen, telemetry, tls};
 
 fn main() -> ExitCode {
@@ -23,11 +24,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (drain, readiness) = (Drain::new(), Readiness::new());
     let database = config.database.database()?;
     let wiring = Wiring {
-        to_router: LinkConfig {
+        routers: PeersConfig {
             name: "im-router",
-            address: config.links.router,
             tls: tls::internal_client(&config.internal_tls)?,
+            live: peers::fixed(config.links.router),
         },
+        ownership: Ownership::sole(),
         server_tls: tls::internal_server(&config.internal_tls)?,
         listener: listen::bind("listen.address", config.listen.address).await?,
     };

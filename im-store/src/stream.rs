@@ -1,95 +1,84 @@
-//! The commit stream: what was committed, on its way to the router, in commit order.
+//! The commit stream: what was committed, on its way to the routers, in commit order.
 //!
-//! It is a hint and never in the writer's way: what does not fit into its queue is told by head
-//! alone, and a router that connects anew is told all heads. Not here: fan-out.
+//! Each conversation belongs to one router, and each router has a lane of its own, so that one that
+//! does not read holds up no other. A lane is a hint and never in the writer's way: what does not
+//! fit into it is told by head alone. All heads that a router has to know are told when its link
+//! comes up and whenever others own conversations: what was streamed before may have been lost, also
+//! with the store that streamed it. Not here: fan-out.
 
-use std::collections::HashMap;
+mod lane;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-use prost::Message as _;
+use parking_lot::RwLock;
 use protocol::ConversationId;
-use protocol::kind::method;
-use protocol::wire::internal::{Commit, Commits, Heads};
-use protocol::wire::{Entry, Head, MemberChange};
-use service_kit::rpc::{self, Link, LinkEvent, LinkEvents};
-use tokio::sync::mpsc;
+use protocol::wire::internal::Commit;
+use protocol::wire::{Entry, MemberChange};
+use service_kit::drain::Drain;
+use service_kit::live::{InstanceId, LiveSet};
+use service_kit::peers::{LiveWatch, PeerEvent, PeerEvents, Peers};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
+use self::lane::Lane;
 use crate::engine::Readers;
 use crate::events;
 use crate::shard::{Append, BatchPlan, NewEntry};
 
-/// Batches that wait for the link. When full: only their heads are told, see [`Missed`].
-const QUEUE_BATCHES_MAX: usize = 256;
-
-/// Conversations whose heads are owed. When full: all heads of the store are told.
-const HEADS_MISSED_MAX: usize = 16 * 1024;
-
-/// Commits in one frame, in bytes, unless a single one is longer.
-const FRAME_COMMITS_BYTES_MAX: usize = 512 * 1024;
-
-/// Heads in one frame.
-const FRAME_HEADS_MAX: u32 = 8 * 1024;
-
 /// Where the writer puts what it has committed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct CommitSink {
-    queue: mpsc::Sender<Vec<Commit>>,
-    missed: Arc<Mutex<Missed>>,
+    lanes: Arc<RwLock<Lanes>>,
 }
 
-/// The other half: sends it to the router.
+/// The other half: looks after the lanes.
 #[derive(Debug)]
 pub struct CommitStream {
-    queue: mpsc::Receiver<Vec<Commit>>,
-    missed: Arc<Mutex<Missed>>,
+    lanes: Arc<RwLock<Lanes>>,
 }
 
-/// What did not fit into the queue.
+/// Which store this is, and which others there are.
+#[derive(Debug, Clone)]
+pub struct Ownership {
+    /// This process.
+    pub me: InstanceId,
+    /// All of them.
+    pub stores: LiveWatch,
+}
+
 #[derive(Debug, Default)]
-struct Missed {
-    heads: HashMap<ConversationId, u64>,
-    /// A membership entry is among it, or there are too many heads: all must be told.
-    all: bool,
+struct Lanes {
+    /// The routers that the lanes are to.
+    live: Arc<LiveSet>,
+    by_router: BTreeMap<InstanceId, Lane>,
 }
 
 /// Both halves.
 #[must_use]
 pub fn new() -> (CommitSink, CommitStream) {
-    let (sender, queue) = mpsc::channel(QUEUE_BATCHES_MAX);
-    let missed = Arc::default();
-    let sink = CommitSink {
-        queue: sender,
-        missed: Arc::clone(&missed),
-    };
-    (sink, CommitStream { queue, missed })
+    let sink = CommitSink::default();
+    let lanes = Arc::clone(&sink.lanes);
+    (sink, CommitStream { lanes })
 }
 
 impl CommitSink {
-    /// Takes a committed batch. Never waits.
+    /// Takes a committed batch. Never waits. Where there is no router yet nothing is kept: one that
+    /// comes is told the heads.
     pub fn offer(&self, appends: &[Append], plan: &BatchPlan, committed_at_ms: u64) {
-        if plan.entries.is_empty() {
-            return;
+        let lanes = self.lanes.read();
+        let mut by_router: BTreeMap<InstanceId, Vec<Commit>> = BTreeMap::new();
+        for entry in &plan.entries {
+            let conversation = appends[entry.index].conversation;
+            if let Some(router) = lanes.live.owner(conversation.as_bytes()) {
+                let commits = by_router.entry(router).or_default();
+                commits.push(commit(appends, plan, entry, committed_at_ms));
+            }
         }
-        if let Ok(room) = self.queue.try_reserve() {
-            let commit = |entry| commit(appends, plan, entry, committed_at_ms);
-            room.send(plan.entries.iter().map(commit).collect());
-            return;
-        }
-        events::stream_overflowed(plan.entries.len());
-        self.missed.lock().note(plan);
-    }
-}
-
-impl Missed {
-    fn note(&mut self, plan: &BatchPlan) {
-        self.all |= plan.entries.iter().any(|entry| !entry.changes.is_empty());
-        for (conversation, head) in &plan.heads {
-            self.heads.insert(*conversation, head.to.head.0);
-        }
-        if self.all || self.heads.len() > HEADS_MISSED_MAX {
-            self.all = true;
-            self.heads.clear();
+        for (router, commits) in by_router {
+            if let Some(lane) = lanes.by_router.get(&router) {
+                lane.offer(commits);
+            }
         }
     }
 }
@@ -126,99 +115,115 @@ fn commit(appends: &[Append], plan: &BatchPlan, entry: &NewEntry, committed_at_m
 }
 
 impl CommitStream {
-    /// Sends until the writer is gone. Whenever the link comes up, all heads are told first: what
-    /// was sent on the link before may be lost.
-    pub async fn run(mut self, readers: impl Readers, link: Link, mut events: LinkEvents) {
-        let mut watching = true;
+    /// Until the drain. What is committed after it is still sent.
+    pub async fn run(
+        self,
+        readers: impl Readers,
+        (routers, mut events): (Peers, PeerEvents),
+        mut ownership: Ownership,
+        drain: Drain,
+    ) {
+        let settle = readers.late_commits();
+        let again = || settle.map(|settle| Instant::now() + settle);
+        // The store before this one may have died just now.
+        let mut again_at = again();
         loop {
             tokio::select! {
-                biased;
-                event = events.next(), if watching => match event {
-                    Some(LinkEvent::Up) => self.tell_all(&readers, &link).await,
-                    Some(LinkEvent::Down) => {}
-                    Some(LinkEvent::Notice { method, .. }) => events::notice_unknown(method),
-                    // The drain has begun: what is still committed is still sent.
-                    None => watching = false,
-                },
-                batch = self.queue.recv() => match batch {
-                    Some(batch) => {
-                        send(&link, batch).await;
-                        self.tell_missed(&readers, &link).await;
+                event = events.next() => match event {
+                    Some(PeerEvent::Moved) => {
+                        // Those that are new are told when their links come up.
+                        for router in self.take(&readers, &routers, &ownership, &drain) {
+                            self.tell(router);
+                        }
                     }
+                    Some(PeerEvent::Up(router)) => self.tell(router),
+                    Some(PeerEvent::Notice { method, .. }) => events::notice_unknown(method),
                     None => return,
                 },
-            }
-        }
-    }
-
-    async fn tell_missed(&self, readers: &impl Readers, link: &Link) {
-        let missed = std::mem::take(&mut *self.missed.lock());
-        if missed.all {
-            self.tell_all(readers, link).await;
-        } else if !missed.heads.is_empty() {
-            let heads = missed.heads.into_iter().map(|(conversation, head)| Head {
-                conversation_id: conversation.to_bytes(),
-                head,
-            });
-            let heads = Heads {
-                heads: heads.collect(),
-                restarted: false,
-            };
-            notify(link, method::HEADS, &heads, 0).await;
-        }
-    }
-
-    /// Reads the heads after whatever is owed was taken: nothing falls between.
-    async fn tell_all(&self, readers: &impl Readers, link: &Link) {
-        drop(std::mem::take(&mut *self.missed.lock()));
-        let mut after = Vec::new();
-        let mut restarted = true;
-        loop {
-            let heads = match readers.heads(&after, FRAME_HEADS_MAX).await {
-                Ok(heads) => heads,
-                Err(error) => {
-                    events::read_failed(&error);
-                    // Told again with the next batch.
-                    self.missed.lock().all = true;
-                    return;
+                () = moved(&mut ownership.stores) => {
+                    self.tell_all();
+                    again_at = again();
                 }
-            };
-            let last = heads.last().map(|head| head.conversation_id.to_vec());
-            let heads = Heads { heads, restarted };
-            if !(restarted || last.is_some()) || !notify(link, method::HEADS, &heads, 0).await {
-                return;
+                () = at(again_at) => {
+                    again_at = None;
+                    self.tell_all();
+                }
             }
-            let Some(last) = last else { return };
-            (after, restarted) = (last, false);
+        }
+    }
+
+    /// Makes the lanes agree with the routers that live. Returns those that had one before.
+    fn take(
+        &self,
+        readers: &impl Readers,
+        routers: &Peers,
+        ownership: &Ownership,
+        drain: &Drain,
+    ) -> Vec<InstanceId> {
+        let mut lanes = self.lanes.write();
+        lanes.live = routers.live();
+        let live = Arc::clone(&lanes.live);
+        lanes
+            .by_router
+            .retain(|router, _| live.iter().any(|instance| instance.id == *router));
+        let kept = lanes.by_router.keys().copied().collect();
+        for router in live.iter().map(|instance| instance.id) {
+            let Some(link) = routers.link(router) else {
+                continue; // It has gone meanwhile, and its end is about to be told.
+            };
+            lanes.by_router.entry(router).or_insert_with(|| {
+                let (lane, task) = lane::new();
+                let (routers, ownership) = (routers.clone(), ownership.clone());
+                let is_told = move |id: &ConversationId| {
+                    let key = id.as_bytes();
+                    routers.owner(key) == Some(router) && ownership.is_ours(key)
+                };
+                drain.spawn(task.run(readers.clone(), link, is_told));
+                lane
+            });
+        }
+        kept
+    }
+
+    fn tell(&self, router: InstanceId) {
+        if let Some(lane) = self.lanes.read().by_router.get(&router) {
+            lane.tell_all();
+        }
+    }
+
+    fn tell_all(&self) {
+        for lane in self.lanes.read().by_router.values() {
+            lane.tell_all();
         }
     }
 }
 
-async fn send(link: &Link, batch: Vec<Commit>) {
-    let mut commits = Vec::new();
-    let mut bytes = 0;
-    for commit in batch {
-        let len = commit.encoded_len();
-        if bytes + len > FRAME_COMMITS_BYTES_MAX && !commits.is_empty() {
-            send_frame(link, std::mem::take(&mut commits)).await;
-            bytes = 0;
+impl Ownership {
+    /// Of the only store of its database.
+    #[must_use]
+    pub fn sole() -> Self {
+        Self {
+            me: InstanceId::SOLE,
+            stores: watch::channel(Arc::new(LiveSet::fixed(String::new()))).1,
         }
-        bytes += len;
-        commits.push(commit);
     }
-    send_frame(link, commits).await;
+
+    fn is_ours(&self, key: &[u8]) -> bool {
+        self.stores.borrow().owner(key) == Some(self.me)
+    }
 }
 
-async fn send_frame(link: &Link, commits: Vec<Commit>) {
-    let entries = commits.len();
-    notify(link, method::COMMITS, &Commits { commits }, entries).await;
+/// Ends when other stores live. Cancel-safe.
+async fn moved(stores: &mut LiveWatch) {
+    if stores.changed().await.is_err() {
+        // Nobody tells us any more: it stays as it is.
+        std::future::pending().await
+    }
 }
 
-/// False: the link is down, and the heads are told when it is up again.
-async fn notify(link: &Link, method: u16, message: &impl prost::Message, entries: usize) -> bool {
-    let sent = link.notify(method, rpc::encode(message)).await;
-    if sent.is_err() {
-        events::stream_dropped(entries);
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
-    sent.is_ok()
 }

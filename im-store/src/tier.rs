@@ -5,9 +5,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
+use service_kit::admin::Readiness;
 use service_kit::clock;
 use service_kit::drain::Drain;
-use service_kit::rpc::{self, LinkConfig};
+use service_kit::peers::{self, PeersConfig};
+use service_kit::rpc;
 use tokio::net::TcpListener;
 
 use crate::config::Database;
@@ -15,12 +17,15 @@ use crate::engine::{Engine, EngineError, Readers};
 use crate::mysql::{MySqlEngine, MySqlReaders};
 use crate::service::Service;
 use crate::sqlite::{SqliteEngine, SqliteReaders};
+use crate::stream::Ownership;
 use crate::{marks, stream, writer};
 
 /// The ends of the store's links.
 pub struct Wiring {
     /// Whom it tells of every commit.
-    pub to_router: LinkConfig,
+    pub routers: PeersConfig,
+    /// Which of the stores it is.
+    pub ownership: Ownership,
     /// Where logic reaches it.
     pub listener: TcpListener,
     /// How it proves itself there.
@@ -54,12 +59,14 @@ pub async fn start(
 }
 
 fn wire<E: Engine, R: Readers>(engine: E, readers: R, wiring: Wiring, drain: &Drain) -> Close {
-    let (link, link_events) = rpc::connect(wiring.to_router, drain.clone());
+    // A router that is away keeps nobody from storing.
+    let gate = Readiness::new().gate("im-router");
+    let routers = peers::open(wiring.routers, gate, drain);
     let (sink, commits) = stream::new();
     let (writer, writing) = writer::new(engine, sink);
     let (mark_sink, marking) = marks::new();
     drain.spawn(writing.run(clock::unix_ms));
-    drain.spawn(commits.run(readers.clone(), link, link_events));
+    drain.spawn(commits.run(readers.clone(), routers, wiring.ownership, drain.clone()));
     drain.spawn(marking.run(writer.clone()));
     let service = Arc::new(Service::new(writer, readers.clone(), mark_sink));
     let (listener, tls) = (wiring.listener, wiring.server_tls);

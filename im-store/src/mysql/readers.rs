@@ -31,6 +31,9 @@ const HISTORY_ROWS_FIRST: u32 = 32;
 /// Entries in one statement of a page, at most.
 const HISTORY_ROWS_MAX: u32 = 128;
 
+/// Well above what a server takes to commit or to give up what it was sent.
+const LATE_COMMITS: Duration = Duration::from_secs(10);
+
 /// Reads. Clones share the connections.
 #[derive(Debug, Clone)]
 pub struct MySqlReaders {
@@ -51,6 +54,12 @@ impl MySqlReaders {
 }
 
 impl Readers for MySqlReaders {
+    /// A server that was stopped carries out what waits in its sockets when it goes on. Longer than
+    /// that the session of whoever died is not kept.
+    fn late_commits(&self) -> Option<Duration> {
+        Some(LATE_COMMITS)
+    }
+
     async fn close(&self) {
         self.pool.close().await;
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use im_store::stream::Ownership;
 use im_store::tier::{self, Wiring};
 use prost::Message;
 use protocol::content;
@@ -19,6 +20,7 @@ use protocol::wire::{Account, AccountKind, EntryKind, MemberChange, Pull, PullPa
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal};
 use service_kit::config::InternalTlsConfig;
 use service_kit::drain::Drain;
+use service_kit::peers::{self, PeersConfig};
 use service_kit::rpc::{self, Handler, Link, LinkConfig, Peer, Request};
 use service_kit::testing::Authority;
 use service_kit::{clock, listen, tls};
@@ -100,11 +102,12 @@ impl Store {
         let listener = listen::bind("t", ([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let wiring = Wiring {
-            to_router: LinkConfig {
+            routers: PeersConfig {
                 name: "im-router",
-                address: router.to_string(),
                 tls: tls::internal_client(&own).unwrap(),
+                live: peers::fixed(router.to_string()),
             },
+            ownership: Ownership::sole(),
             listener,
             server_tls: tls::internal_server(&own).unwrap(),
         };
