@@ -7,11 +7,11 @@ use im_gateway::registry::{Overtaken, Question, Routes, Sent};
 use im_gateway::view::Tick;
 use prost::Message as _;
 use protocol::kind::method;
+use protocol::wire::Membership;
 use protocol::wire::internal::{
     CheckMembers, CheckedMembers, Fanout, HeadHints, MembershipMoved, Memberships, MembershipsPage,
     Register, Unregister,
 };
-use protocol::wire::Membership;
 use protocol::{AccountId, ConversationId, Refusal, SequenceNumber, SessionId};
 use std::time::Duration;
 
