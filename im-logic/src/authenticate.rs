@@ -70,7 +70,7 @@ impl Authentication {
             fleet: self.fleet.clone(),
             kind: identity.kind.into(),
             name: identity.name,
-            proposed_account_id: self.snowflakes.next_id(),
+            proposed_account_id: self.snowflakes.next_id().await?,
         };
         let account: Account = self
             .store
