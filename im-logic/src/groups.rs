@@ -81,8 +81,6 @@ impl Groups {
         }
 
         let (first, rest) = changes.split_at(changes.len().min(CHANGES_PER_ENTRY_MAX));
-        let proposed = ConversationId::group(self.snowflakes.next_id());
-        let create = CreateConversation {
         let proposed = ConversationId::group(self.snowflakes.next_id().await?);
         let create = CreateConversation {
             conversation_id: proposed.to_bytes(),

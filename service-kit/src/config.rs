@@ -12,7 +12,8 @@ use thiserror::Error;
 use toml::{Table, Value};
 
 pub use self::sections::{
-    AdminConfig, DrainConfig, InternalTlsConfig, ListenConfig, LogConfig, LogFormat,
+    AdminConfig, ClusterConfig, DrainConfig, InternalTlsConfig, ListenConfig, LogConfig, LogFormat,
+    RedisUrl,
 };
 
 /// How alike two keys must be for one to be suggested for the other, from 0 to 1.

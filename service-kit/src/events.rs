@@ -133,6 +133,52 @@ pub(crate) fn answer_unclaimed(link: &'static str) {
     metrics::counter!("im_link_answers_unclaimed_total", "link" => link).increment(1);
 }
 
+/// Said once for each outage; `what` suffers from it, one of few words.
+pub(crate) fn registry_away(what: &'static str, error: &dyn Display, first: bool) {
+    metrics::counter!("im_registry_failures_total", "what" => what).increment(1);
+    if first {
+        tracing::info!(what, %error, "no registry; trying again");
+    } else {
+        tracing::debug!(what, %error, "no registry; trying again");
+    }
+}
+
+pub(crate) fn registry_back(what: &'static str) {
+    tracing::info!(what, "the registry is back");
+}
+
+pub(crate) fn registry_lost_data() {
+    metrics::counter!("im_registry_losses_total").increment(1);
+    tracing::info!("the registry has lost what was in it; writing it again");
+}
+
+pub(crate) fn lease_not_ended(what: &'static str) {
+    tracing::debug!(what, "the lease will end by itself");
+}
+
+/// The table of routes is full: clients that one of them leads to are found late or not at all.
+pub(crate) fn route_dropped() {
+    metrics::counter!("im_registry_routes_dropped_total").increment(1);
+}
+
+pub(crate) fn route_superseded() {
+    metrics::counter!("im_registry_routes_superseded_total").increment(1);
+}
+
+pub(crate) fn node_leased(node: u16, epoch: u64) {
+    tracing::info!(node, epoch, "leased a node number");
+}
+
+/// Two processes were given one number, or Redis was away for long: a person must look.
+pub(crate) fn node_lost(node: u16, epoch: u64) {
+    metrics::counter!("im_registry_nodes_lost_total").increment(1);
+    tracing::error!(
+        node,
+        epoch,
+        "another process holds our node number; no more ids"
+    );
+}
+
 pub(crate) fn admin_ended(error: &std::io::Error) {
     tracing::error!(%error, "the admin port has ended");
 }

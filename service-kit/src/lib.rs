@@ -1,7 +1,8 @@
 //! What a process needs to be a process, and no word of what it is for.
 //!
 //! Read in this order: [`config`], [`exit`], [`telemetry`], [`admin`], [`listen`], [`tls`],
-//! [`token`], [`clock`], [`drain`], [`snowflake`], [`rpc`], [`live`], [`peers`].
+//! [`token`], [`clock`], [`drain`], [`snowflake`], [`rpc`], [`live`],
+//! [`registry`], [`peers`].
 
 pub mod config;
 pub mod exit;
@@ -21,6 +22,8 @@ pub mod snowflake;
 pub mod rpc;
 
 pub mod live;
+pub mod registry;
+
 pub mod peers;
 
 #[cfg(feature = "testing")]

@@ -1,11 +1,15 @@
-//! For tests of what rests on this crate: an internal authority that signs tiers' certificates.
+//! For tests of what rests on this crate: an internal authority that signs tiers' certificates,
+//! and private Redis servers.
 //!
 //! Behind the feature `testing`, so that no process carries it.
+
+mod redis_server;
 
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
+pub use self::redis_server::{RedisCluster, RedisSentinels, RedisServer};
 use crate::config::InternalTlsConfig;
 
 /// An authority that signs the ends of links.
