@@ -236,6 +236,7 @@ mod tests {
     fn commands_are_read_as_they_are_documented() {
         for line in [
             "swarm up --state /tmp/x --client-port 7443",
+            "swarm up --advertise im-store=127.0.0.1:1 --advertise im-gateway-2=127.0.0.1:2",
             "swarm up --demo",
             "swarm up --demo --instruction x --json out.json",
             "swarm demo --instruction x --robots 12 --seed 7 --json out.json --state /tmp/x",
@@ -254,6 +255,7 @@ mod tests {
         for line in [
             "swarm",
             "swarm demo --robots 0",
+            "swarm up --advertise im-store",
             "swarm credential king lift-1",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");

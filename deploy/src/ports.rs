@@ -1,6 +1,7 @@
 //! Which ports a cluster on this machine uses. A port that is set is used or refused; one that is
 //! not set is the default or, when that is taken, a free one.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::ops::RangeInclusive;
 
@@ -78,6 +79,9 @@ pub struct Addresses {
     /// The gateways after the first.
     #[serde(default)]
     pub further_gateways: Vec<GatewayAddresses>,
+    /// Where instances are reached that are not reached where they listen, by their names.
+    #[serde(default)]
+    pub advertised: BTreeMap<String, SocketAddr>,
 }
 
 /// Where a gateway is.
@@ -93,10 +97,34 @@ impl Addresses {
     /// Where clients connect: every gateway.
     #[must_use]
     pub fn all_clients(&self) -> Vec<String> {
-        let further = self.further_gateways.iter().map(|gateway| gateway.clients);
-        std::iter::once(self.clients)
+        let gateways = self.gateways().into_iter();
+        let reached = gateways.map(|(name, listens)| self.reached(&name, listens));
+        reached.map(|address| address.to_string()).collect()
+    }
+
+    /// Where the others reach an instance that listens here.
+    #[must_use]
+    pub fn reached(&self, instance: &str, listens: SocketAddr) -> SocketAddr {
+        self.advertised.get(instance).copied().unwrap_or(listens)
+    }
+
+    /// Every instance that others reach, with where it listens.
+    #[must_use]
+    pub fn listening(&self) -> Vec<(String, SocketAddr)> {
+        let mut listening = self.gateways();
+        listening.extend([
+            ("im-logic".into(), self.logic),
+            ("im-router".into(), self.router),
+            ("im-store".into(), self.store),
+        ]);
+        listening
+    }
+
+    fn gateways(&self) -> Vec<(String, SocketAddr)> {
+        let further = (2..).zip(&self.further_gateways);
+        let further = further.map(|(n, gateway)| (format!("im-gateway-{n}"), gateway.clients));
+        std::iter::once(("im-gateway".into(), self.clients))
             .chain(further)
-            .map(|address| address.to_string())
             .collect()
     }
 }
@@ -149,6 +177,7 @@ impl PortOptions {
             bridge_admin: choice.port("--bridge-admin-port", self.bridge_admin_port, 7505)?,
             mock: choice.port("--mock-port", self.mock_port, 7506)?,
             further_gateways: Vec::new(),
+            advertised: BTreeMap::new(),
         };
         for (clients, admin) in (7444..).zip(7544..).take(gateways.saturating_sub(1)) {
             addresses.further_gateways.push(GatewayAddresses {

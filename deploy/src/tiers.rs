@@ -162,24 +162,25 @@ impl Wiring<'_> {
     pub fn environment(&self, instance: Instance) -> Vec<(String, String)> {
         let mut variables = Variables::new(instance.tier);
         let addresses = &self.addresses;
+        let link = |tier: Tier, listens| addresses.reached(tier.binary(), listens);
         match instance.tier {
             Tier::Store => {
                 self.link_end(&mut variables, instance, addresses.store);
-                variables.address("LINKS__ROUTER", addresses.router);
+                variables.address("LINKS__ROUTER", link(Tier::Router, addresses.router));
                 variables.set("DATABASE__URL", self.database.clone());
             }
             Tier::Router => self.link_end(&mut variables, instance, addresses.router),
             Tier::Logic => {
                 self.link_end(&mut variables, instance, addresses.logic);
-                variables.address("LINKS__STORE", addresses.store);
-                variables.address("LINKS__ROUTER", addresses.router);
+                variables.address("LINKS__STORE", link(Tier::Store, addresses.store));
+                variables.address("LINKS__ROUTER", link(Tier::Router, addresses.router));
                 variables.path("TOKENS__PUBLIC_KEY", &self.authority.token_public_key());
                 variables.set("TOKENS__FLEET", FLEET.into());
             }
             Tier::Gateway => {
                 self.link_end(&mut variables, instance, instance.clients(addresses));
-                variables.address("LINKS__LOGIC", addresses.logic);
-                variables.address("LINKS__ROUTER", addresses.router);
+                variables.address("LINKS__LOGIC", link(Tier::Logic, addresses.logic));
+                variables.address("LINKS__ROUTER", link(Tier::Router, addresses.router));
                 let public = self.authority.public_certificate();
                 variables.certificate("PUBLIC_TLS", &public);
                 variables.path("PUBLIC_TLS__CLIENT_CA", &self.authority.fleet_ca());
@@ -252,7 +253,10 @@ mod tests {
     fn each_process_is_told_where_it_is_and_whom_it_reaches() {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::open(folder.path(), 1).unwrap();
-        let addresses = PortOptions::default().choose(0, 2).unwrap();
+        let mut addresses = PortOptions::default().choose(0, 2).unwrap();
+        let proxies = [("im-store", 9), ("im-gateway-2", 10)];
+        let proxies = proxies.map(|(name, port)| (name.into(), ([127, 0, 0, 1], port).into()));
+        addresses.advertised = proxies.into();
         let wiring = Wiring {
             planner_token: authority.token(TokenKind::Planner, PLANNER, 1).unwrap(),
             authority: &authority,
@@ -273,7 +277,13 @@ mod tests {
         let admin = told(Tier::Gateway, 1, "IM_GATEWAY__ADMIN__LISTEN");
         assert_eq!(admin, second.admin.to_string());
         let reaches = told(Tier::Bridge, 0, "LLM_BRIDGE__SERVER__ADDRESS");
-        assert_eq!(reaches, addresses.all_clients().join(","));
+        assert_eq!(reaches, format!("{},127.0.0.1:10", addresses.clients));
+        let listen = told(Tier::Store, 0, "IM_STORE__LISTEN__ADDRESS");
+        assert_eq!(listen, addresses.store.to_string());
+        let reaches = told(Tier::Logic, 0, "IM_LOGIC__LINKS__STORE");
+        assert_eq!(reaches, "127.0.0.1:9");
+        let reaches = told(Tier::Logic, 0, "IM_LOGIC__LINKS__ROUTER");
+        assert_eq!(reaches, addresses.router.to_string());
         let all = Instance::all(&Tier::ALL, 2);
         assert!(all.iter().any(|its| its.to_string() == "im-gateway-2"));
     }

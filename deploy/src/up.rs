@@ -2,6 +2,7 @@
 //! it is told to stop. The tiers' lives are in [`crate::supervisor`].
 
 use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
@@ -31,6 +32,9 @@ pub struct UpOptions {
     /// How many gateways
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = gateways)]
     gateways: usize,
+    /// Where the others reach an instance, when that is not where it listens: behind a proxy
+    #[arg(long, value_name = "INSTANCE=HOST:PORT", value_parser = advertised, hide = true)]
+    advertise: Vec<(String, SocketAddr)>,
     /// Runs the demonstration, prints its summary, stops everything and exits
     #[arg(long)]
     demo: bool,
@@ -49,6 +53,14 @@ fn gateways(text: &str) -> Result<usize, String> {
     }
 }
 
+fn advertised(text: &str) -> Result<(String, SocketAddr), String> {
+    let (instance, address) = text.split_once('=').ok_or("not INSTANCE=HOST:PORT")?;
+    let address = address
+        .parse()
+        .map_err(|_| format!("{address} is no address"))?;
+    Ok((instance.into(), address))
+}
+
 /// Runs a cluster until it is told to stop, or until its demonstration has ended.
 pub async fn run(state: &State, options: &UpOptions, ports: &PortOptions) -> anyhow::Result<()> {
     if !options.demo && options.demo_options.are_set() {
@@ -59,7 +71,8 @@ pub async fn run(state: &State, options: &UpOptions, ports: &PortOptions) -> any
     let mut signals = Signals::new()?;
     let _lock = state.lock()?;
     Supervisor::clear_leftovers(state).await;
-    let addresses = ports.choose(clock::unix_ms(), options.gateways)?;
+    let mut addresses = ports.choose(clock::unix_ms(), options.gateways)?;
+    addresses.advertised = options.advertise.iter().cloned().collect();
     let model = model_choice(std::env::vars_os());
     let authority = Authority::open(state.folder(), clock::unix_ms())?;
     let instances = Instance::all(&model.tiers(), options.gateways);
