@@ -55,7 +55,10 @@ const FENCES: [(&str, &[&str]); 5] = [
     ("redb", &["client-sdk/src/journal", "client-sdk/tests"]),
     (
         "redis",
-        &["service-kit/src/registry.rs", "service-kit/src/registry/redis.rs"],
+        &[
+            "service-kit/src/registry.rs",
+            "service-kit/src/registry/redis.rs",
+        ],
     ),
 ];
 

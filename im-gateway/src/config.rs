@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use protocol::limits::REQUESTS_IN_FLIGHT_MAX;
 use serde::Deserialize;
 use service_kit::config::{
-    AdminConfig, ConfigError, DrainConfig, InternalTlsConfig, ListenConfig, LogConfig,
+    AdminConfig, ClusterConfig, ConfigError, DrainConfig, InternalTlsConfig, ListenConfig,
+    LogConfig,
 };
 
 /// The variables of this process begin with it.
@@ -34,6 +35,8 @@ pub struct Config {
     pub session: SessionConfig,
     /// What all of them may do.
     pub limits: LimitsConfig,
+    /// How the processes of a cluster find each other.
+    pub cluster: ClusterConfig,
     /// How we end.
     pub drain: DrainConfig,
 }

@@ -10,6 +10,7 @@ use im_gateway::upstream::Upstream;
 use im_gateway::{listener, router_link};
 use protocol::GatewayId;
 use service_kit::admin::Readiness;
+use service_kit::discovery::Discovery;
 use service_kit::drain::{self, Drain};
 use service_kit::peers::{self, PeersConfig};
 use service_kit::{admin, config, exit, listen, telemetry, tls};
@@ -30,16 +31,17 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let tls = tls::internal_client(&config.internal_tls)?;
     let clients = listen::bind("listen.address", config.listen.address).await?;
     let admin = listen::bind("admin.listen", config.admin.listen).await?;
-    let open = |name, address| {
-        let (tls, live) = (Arc::clone(&tls), peers::fixed(address));
+    let discovery = Discovery::open(&config.cluster, &drain).await?;
+    let open = |name, address: &str| {
+        let (tls, live) = (Arc::clone(&tls), discovery.live(name, address));
         peers::open(
             PeersConfig { name, tls, live },
             readiness.gate(name),
             &drain,
         )
     };
-    let (logics, logic_events) = open("im-logic", config.links.logic);
-    let (routers, router_events) = open("im-router", config.links.router);
+    let (logics, logic_events) = open("im-logic", &config.links.logic);
+    let (routers, router_events) = open("im-router", &config.links.router);
     let grace = Duration::from_millis(config.drain.grace_ms);
     let rules = (config.session, config.limits, grace);
     let (id, logic) = (GatewayId(rand::random()), Upstream::new(logics));
@@ -53,6 +55,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let tls = public_tls.into();
     drain.spawn(listener::serve(clients, tls, gateway, drain.clone()));
 
+    discovery.announce("im-gateway", address)?;
     tracing::info!(%address, "serving");
     drain::signal().await;
     let outcome = drain.finish(grace).await;

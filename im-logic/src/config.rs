@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use service_kit::config::{
-    AdminConfig, ConfigError, DrainConfig, InternalTlsConfig, ListenConfig, LogConfig,
+    AdminConfig, ClusterConfig, DrainConfig, InternalTlsConfig, ListenConfig, LogConfig,
 };
-use service_kit::snowflake::{NODE_MAX, Snowflakes};
 
 /// The variables of this process begin with it.
 pub const ENV_PREFIX: &str = "IM_LOGIC";
@@ -32,6 +31,8 @@ pub struct Config {
     pub tokens: TokensConfig,
     /// Ids.
     pub snowflake: SnowflakeConfig,
+    /// How the processes of a cluster find each other.
+    pub cluster: ClusterConfig,
     /// How we end.
     pub drain: DrainConfig,
 }
@@ -60,24 +61,8 @@ pub struct TokensConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SnowflakeConfig {
-    /// Unlike that of every other logic process.
-    pub node: u16,
-}
-
-impl SnowflakeConfig {
-    /// The generator of ids.
-    ///
-    /// # Errors
-    /// When the node is out of range.
-    pub fn snowflakes(&self) -> Result<Snowflakes, ConfigError> {
-        if self.node > NODE_MAX {
-            return Err(ConfigError::Value(format!(
-                "snowflake.node: {} is not between 0 and {NODE_MAX}",
-                self.node
-            )));
-        }
-        Ok(Snowflakes::new(self.node))
-    }
+    /// Unlike that of every other logic process; -1 in a cluster: any that is free.
+    pub node: i16,
 }
 
 #[cfg(test)]
@@ -90,12 +75,7 @@ mod tests {
         assert_eq!(config.tokens.fleet, "dev");
         assert_eq!(config.listen.address.port(), 7402);
         assert_eq!(config.admin.listen.port(), 7502);
-        assert!(config.snowflake.snowflakes().is_ok());
-    }
-
-    #[test]
-    fn a_node_out_of_range_is_refused_with_its_key() {
-        let error = SnowflakeConfig { node: 1024 }.snowflakes().unwrap_err();
-        assert!(error.to_string().starts_with("snowflake.node: "), "{error}");
+        assert_eq!(config.snowflake.node, 1);
+        assert!(config.cluster.is_one_machine());
     }
 }

@@ -4,7 +4,7 @@
 //! and [`directory`] are what it knows, [`lanes`] keeps the order of what has to wait for more, and
 //! [`dispatch`] carries it out. Then who somebody is, [`authenticate`], and everything that is
 //! asked more rarely: [`groups`], [`listing`], [`accounts`], [`history`]. The shell: [`store`],
-//! [`service`], [`config`].
+//! [`node`], [`service`], [`config`].
 
 pub mod send;
 
@@ -21,6 +21,7 @@ pub mod groups;
 pub mod history;
 pub mod listing;
 
+pub mod node;
 pub mod service;
 pub mod store;
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use im_logic::config::{Config, DEFAULTS, ENV_PREFIX};
+use im_logic::node::Node;
 use im_logic::service::{PEERS, Parts, Service};
 use service_kit::admin::Readiness;
+use service_kit::discovery::Discovery;
 use service_kit::drain::{self, Drain};
 use service_kit::peers::{self, PeersConfig};
 use service_kit::token::TokenVerifier;
@@ -25,26 +27,26 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let server_tls = tls::internal_server(&config.internal_tls)?;
     let client_tls = tls::internal_client(&config.internal_tls)?;
     let tokens = TokenVerifier::from_pem(&config.tokens.public_key)?;
-    let snowflakes = config.snowflake.snowflakes()?;
     let listener = listen::bind("listen.address", config.listen.address).await?;
     let admin = listen::bind("admin.listen", config.admin.listen).await?;
     let address = listener.local_addr()?;
 
-    let open = |name, address| {
-        let tls = Arc::clone(&client_tls);
-        let live = peers::fixed(address);
+    let discovery = Discovery::open(&config.cluster, &drain).await?;
+    let node = Node::take(&config.snowflake, &discovery).await?;
+    let open = |name, address: &str| {
+        let (tls, live) = (Arc::clone(&client_tls), discovery.live(name, address));
         peers::open(
             PeersConfig { name, tls, live },
             readiness.gate(name),
             &drain,
         )
     };
-    let (stores, store_events) = open("im-store", config.links.store);
-    let (routers, router_events) = open("im-router", config.links.router);
+    let (stores, store_events) = open("im-store", &config.links.store);
+    let (routers, router_events) = open("im-router", &config.links.router);
     let service = Arc::new(Service::new(Parts {
         fleet: config.tokens.fleet,
         tokens,
-        snowflakes,
+        snowflakes: node.snowflakes(),
         stores,
         routers,
     }));
@@ -55,8 +57,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let serving = rpc::serve(listener, server_tls, PEERS, service, drain.clone());
     drain.spawn(serving);
 
+    discovery.announce("im-logic", address)?;
     tracing::info!(%address, "serving");
-    drain::signal().await;
+    tokio::select! {
+        () = drain::signal() => {}
+        () = node.lost() => {}
+    }
     let grace = Duration::from_millis(config.drain.grace_ms);
     let outcome = drain.finish(grace).await;
     tracing::info!(?outcome, "stopped");

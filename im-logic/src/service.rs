@@ -51,7 +51,7 @@ pub struct Parts {
     /// Checks the tokens of people and planners.
     pub tokens: TokenVerifier,
     /// Makes the ids of accounts and groups.
-    pub snowflakes: Snowflakes,
+    pub snowflakes: Arc<Snowflakes>,
     /// To the stores.
     pub stores: Peers,
     /// To the routers.
@@ -88,7 +88,7 @@ impl Service {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let store = Store::new(parts.stores);
-        let snowflakes = Arc::new(parts.snowflakes);
+        let snowflakes = parts.snowflakes;
         let directory = Arc::new(Directory::new(store.clone()));
         let members = Arc::new(Members::new(store.clone(), Arc::clone(&directory)));
         Self {

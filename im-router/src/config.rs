@@ -1,7 +1,9 @@
 //! The router's configuration. `config.toml` is its manual.
 
 use serde::Deserialize;
-use service_kit::config::{AdminConfig, DrainConfig, InternalTlsConfig, ListenConfig, LogConfig};
+use service_kit::config::{
+    AdminConfig, ClusterConfig, DrainConfig, InternalTlsConfig, ListenConfig, LogConfig,
+};
 
 /// The variables of this process begin with it.
 pub const ENV_PREFIX: &str = "IM_ROUTER";
@@ -21,6 +23,8 @@ pub struct Config {
     pub internal_tls: InternalTlsConfig,
     /// Where gateways, stores and logic reach us.
     pub listen: ListenConfig,
+    /// How the processes of a cluster find each other.
+    pub cluster: ClusterConfig,
     /// How we end.
     pub drain: DrainConfig,
 }

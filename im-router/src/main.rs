@@ -7,6 +7,7 @@ use std::time::Duration;
 use im_router::config::{Config, DEFAULTS, ENV_PREFIX};
 use im_router::service::{PEERS, Service};
 use service_kit::admin::Readiness;
+use service_kit::discovery::Discovery;
 use service_kit::drain::{self, Drain};
 use service_kit::{admin, config, exit, listen, rpc, telemetry, tls};
 
@@ -25,10 +26,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let admin = listen::bind("admin.listen", config.admin.listen).await?;
 
     let address = listener.local_addr()?;
+    let discovery = Discovery::open(&config.cluster, &drain).await?;
     let service = Arc::new(Service::new(drain.clone()));
     drain.spawn(admin::serve(admin, telemetry, readiness, drain.clone()));
     drain.spawn(rpc::serve(listener, tls, PEERS, service, drain.clone()));
 
+    discovery.announce("im-router", address)?;
     tracing::info!(%address, "serving");
     drain::signal().await;
     let outcome = drain

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use service_kit::config::{
-    AdminConfig, ConfigError, DrainConfig, InternalTlsConfig, ListenConfig, LogConfig,
+    AdminConfig, ClusterConfig, ConfigError, DrainConfig, InternalTlsConfig, ListenConfig,
+    LogConfig,
 };
 
 use crate::mysql::{Address, AddressError};
@@ -32,6 +33,8 @@ pub struct Config {
     pub links: LinksConfig,
     /// Where everything is kept.
     pub database: DatabaseConfig,
+    /// How the processes of a cluster find each other.
+    pub cluster: ClusterConfig,
     /// How we end.
     pub drain: DrainConfig,
 }

@@ -135,6 +135,9 @@ pub enum EngineError {
         /// What it must be.
         needed: String,
     },
+    /// There can be no lock beside the file.
+    #[error("the file that says who owns the database cannot be locked")]
+    Lock(#[source] std::io::Error),
     /// A row that no build of ours writes.
     #[error("the database is damaged: {0}")]
     Damaged(&'static str),

@@ -2,6 +2,7 @@
 //! and counts. Labels are of few values.
 
 use std::fmt::Display;
+use std::path::Path;
 
 use protocol::Refusal;
 
@@ -24,6 +25,11 @@ pub(crate) fn batch_committed(entries: usize) {
         metrics::counter!("im_store_entries_total").increment(entries as u64);
         metrics::histogram!("im_store_batch_entries").record(entries as f64);
     }
+}
+
+/// Another store owns the file.
+pub(crate) fn stands_by(database: &Path) {
+    tracing::info!(database = %database.display(), "another store owns the file; standing by");
 }
 
 pub(crate) fn read_failed(error: &EngineError) {

@@ -8,8 +8,9 @@ use im_store::config::{Config, DEFAULTS, ENV_PREFIX};
 use im_store::stream::Ownership;
 use im_store::tier::{self, Wiring};
 use service_kit::admin::Readiness;
+use service_kit::discovery::Discovery;
 use service_kit::drain::{self, Drain};
-use service_kit::peers::{self, PeersConfig};
+use service_kit::peers::PeersConfig;
 use service_kit::{admin, config, exit, listen, telemetry, tls};
 
 fn main() -> ExitCode {
@@ -23,23 +24,31 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let telemetry = telemetry::init("im-store", &config.log)?;
     let (drain, readiness) = (Drain::new(), Readiness::new());
     let database = config.database.database()?;
+    let discovery = Discovery::open(&config.cluster, &drain).await?;
     let wiring = Wiring {
         routers: PeersConfig {
             name: "im-router",
             tls: tls::internal_client(&config.internal_tls)?,
-            live: peers::fixed(config.links.router),
+            live: discovery.live("im-router", &config.links.router),
         },
-        ownership: Ownership::sole(),
+        ownership: Ownership {
+            me: discovery.me(),
+            stores: discovery.live("im-store", ""),
+        },
         server_tls: tls::internal_server(&config.internal_tls)?,
         listener: listen::bind("listen.address", config.listen.address).await?,
     };
     let admin = listen::bind("admin.listen", config.admin.listen).await?;
 
-    let close = tier::start(&database, wiring, &drain)
-        .await
-        .with_context(|| format!("database.url: cannot use {database}"))?;
+    let address = wiring.listener.local_addr()?;
     drain.spawn(admin::serve(admin, telemetry, readiness, drain.clone()));
-    tracing::info!(address = %config.listen.address, %database, "serving");
+    let close = tokio::select! {
+        started = tier::start(&database, wiring, &drain) => started
+            .with_context(|| format!("database.url: cannot use {database}"))?,
+        () = drain::signal() => return Ok(()),
+    };
+    discovery.announce("im-store", address)?;
+    tracing::info!(%address, %database, "serving");
     drain::signal().await;
     let grace = Duration::from_millis(config.drain.grace_ms);
     let outcome = drain.finish(grace).await;

@@ -16,7 +16,7 @@ use crate::config::Database;
 use crate::engine::{Engine, EngineError, Readers};
 use crate::mysql::{MySqlEngine, MySqlReaders};
 use crate::service::Service;
-use crate::sqlite::{SqliteEngine, SqliteReaders};
+use crate::sqlite::{Owner, SqliteEngine, SqliteReaders};
 use crate::stream::Ownership;
 use crate::{marks, stream, writer};
 
@@ -46,9 +46,15 @@ pub async fn start(
 ) -> Result<Close, EngineError> {
     match database {
         Database::Sqlite(path) => {
+            // One store owns the file; the others stand by.
+            let owner = Owner::wait(path).await?;
             let engine = SqliteEngine::open(path).await?;
             let readers = SqliteReaders::open(path).await?;
-            Ok(wire(engine, readers, wiring, drain))
+            let close = wire(engine, readers, wiring, drain);
+            Ok(Box::pin(async move {
+                close.await;
+                drop(owner);
+            }))
         }
         Database::MySql(address) => {
             let engine = MySqlEngine::open(address).await?;

@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`config`], [`exit`], [`telemetry`], [`admin`], [`listen`], [`tls`],
 //! [`token`], [`clock`], [`drain`], [`snowflake`], [`rpc`], [`live`],
-//! [`registry`], [`peers`].
+//! [`registry`], [`peers`], [`discovery`].
 
 pub mod config;
 pub mod exit;
@@ -25,6 +25,8 @@ pub mod live;
 pub mod registry;
 
 pub mod peers;
+
+pub mod discovery;
 
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -170,7 +170,7 @@ impl World {
         let service = Arc::new(Service::new(Parts {
             fleet: "dev".into(),
             tokens: self.tokens.clone(),
-            snowflakes: Snowflakes::new(1),
+            snowflakes: Arc::new(Snowflakes::new(1)),
             stores,
             routers,
         }));

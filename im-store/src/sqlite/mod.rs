@@ -1,11 +1,13 @@
 //! The SQLite engine: one file in WAL mode, synced at every commit.
 //!
 //! [`SqliteEngine`] is the writer's one connection: `batch` looks up and commits messages, `chores`
-//! does the rare writes. [`SqliteReaders`] are the connections that only read. What becomes of a
+//! does the rare writes. [`SqliteReaders`] are the connections that only read. [`Owner`] is whose file it
+//! is. What becomes of a
 //! message is decided in [`crate::shard`].
 
 mod batch;
 mod chores;
+mod owner;
 mod readers;
 
 use std::collections::HashMap;
@@ -15,6 +17,7 @@ use protocol::{ConversationId, Refusal};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 
+pub use owner::Owner;
 pub use readers::SqliteReaders;
 
 use crate::engine::{Chore, Done, Engine, EngineError};

@@ -72,6 +72,8 @@ pub struct ClusterConfig {
     pub namespace: String,
     /// How long after its last sign of life a process counts as live, in milliseconds.
     pub lease_ms: u64,
+    /// Where others reach this process, `HOST:PORT`; empty: where it listens.
+    pub advertise: String,
 }
 
 impl ClusterConfig {
@@ -90,6 +92,8 @@ namespace = "im"
 # How long after its last sign of life a process counts as live, in milliseconds; 300 to 60000. The
 # same in all processes.
 lease_ms = 3000
+# Where others reach this process, as HOST:PORT; empty: at listen.address.
+advertise = ""
 "#;
 
     /// Whether there is a registry at all.

@@ -44,6 +44,7 @@ pub(crate) fn config(url: &str) -> ClusterConfig {
         redis: url.into(),
         namespace: "im".into(),
         lease_ms: u64::try_from(LEASE.as_millis()).unwrap(),
+        advertise: String::new(),
     }
 }
 
