@@ -288,8 +288,7 @@ pub fn binaries() -> anyhow::Result<PathBuf> {
 }
 
 async fn first_unready(run: &RunFile) -> Option<String> {
-    let gateways = run.addresses.all_clients().len();
-    for instance in Instance::all(&Tier::ALL, gateways) {
+    for instance in Instance::all(&Tier::ALL, run.addresses.counts()) {
         if !run
             .tiers
             .iter()

@@ -237,6 +237,7 @@ mod tests {
         for line in [
             "swarm up --state /tmp/x --client-port 7443",
             "swarm up --advertise im-store=127.0.0.1:1 --advertise im-gateway-2=127.0.0.1:2",
+            "swarm up --gateways 2 --logics 2 --routers 2 --stores 2 --redis redis://127.0.0.1",
             "swarm up --demo",
             "swarm up --demo --instruction x --json out.json",
             "swarm demo --instruction x --robots 12 --seed 7 --json out.json --state /tmp/x",

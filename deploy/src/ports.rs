@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use service_kit::listen::ListenError;
 use thiserror::Error;
 
+use crate::tiers::{Counts, Instance, Tier};
+
 /// Where free ports are looked for: below the range that Linux takes for outgoing connections, so
 /// that none is taken between the look and the use.
 const FREE_PORTS: RangeInclusive<u16> = 21_000..=29_999;
@@ -76,19 +78,19 @@ pub struct Addresses {
     pub bridge_admin: SocketAddr,
     /// The mock model.
     pub mock: SocketAddr,
-    /// The gateways after the first.
+    /// The processes of a tier after its first, by their names.
     #[serde(default)]
-    pub further_gateways: Vec<GatewayAddresses>,
+    pub further: BTreeMap<String, Place>,
     /// Where instances are reached that are not reached where they listen, by their names.
     #[serde(default)]
     pub advertised: BTreeMap<String, SocketAddr>,
 }
 
-/// Where a gateway is.
+/// Where a process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GatewayAddresses {
-    /// Where clients connect, with TLS.
-    pub clients: SocketAddr,
+pub struct Place {
+    /// Where others reach it, with TLS.
+    pub listens: SocketAddr,
     /// Its admin port.
     pub admin: SocketAddr,
 }
@@ -97,35 +99,45 @@ impl Addresses {
     /// Where clients connect: every gateway.
     #[must_use]
     pub fn all_clients(&self) -> Vec<String> {
-        let gateways = self.gateways().into_iter();
-        let reached = gateways.map(|(name, listens)| self.reached(&name, listens));
+        let gateways = self.listening().into_iter();
+        let gateways = gateways.filter(|(instance, _)| instance.tier == Tier::Gateway);
+        let reached = gateways.map(|(instance, listens)| self.reached(instance, listens));
         reached.map(|address| address.to_string()).collect()
     }
 
     /// Where the others reach an instance that listens here.
     #[must_use]
-    pub fn reached(&self, instance: &str, listens: SocketAddr) -> SocketAddr {
-        self.advertised.get(instance).copied().unwrap_or(listens)
+    pub fn reached(&self, instance: Instance, listens: SocketAddr) -> SocketAddr {
+        let advertised = self.advertised.get(&instance.to_string());
+        advertised.copied().unwrap_or(listens)
+    }
+
+    /// How many processes of each tier there are.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let further = |tier| {
+            let is_there = |number: &usize| {
+                let number = *number;
+                let name = Instance { tier, number }.to_string();
+                self.further.contains_key(&name)
+            };
+            1 + (1..).take_while(is_there).count()
+        };
+        Counts {
+            gateways: further(Tier::Gateway),
+            logics: further(Tier::Logic),
+            routers: further(Tier::Router),
+            stores: further(Tier::Store),
+        }
     }
 
     /// Every instance that others reach, with where it listens.
     #[must_use]
-    pub fn listening(&self) -> Vec<(String, SocketAddr)> {
-        let mut listening = self.gateways();
-        listening.extend([
-            ("im-logic".into(), self.logic),
-            ("im-router".into(), self.router),
-            ("im-store".into(), self.store),
-        ]);
-        listening
-    }
-
-    fn gateways(&self) -> Vec<(String, SocketAddr)> {
-        let further = (2..).zip(&self.further_gateways);
-        let further = further.map(|(n, gateway)| (format!("im-gateway-{n}"), gateway.clients));
-        std::iter::once(("im-gateway".into(), self.clients))
-            .chain(further)
-            .collect()
+    pub fn listening(&self) -> Vec<(Instance, SocketAddr)> {
+        let tiers = [Tier::Gateway, Tier::Logic, Tier::Router, Tier::Store];
+        let instances = Instance::all(&tiers, self.counts()).into_iter();
+        let listening = instances.filter_map(|it| Some((it, it.listens(self)?)));
+        listening.collect()
     }
 }
 
@@ -145,18 +157,17 @@ pub enum PortError {
 
 impl PortOptions {
     /// Chooses every port by trying to listen on it. The search for free ones starts at `seed`.
-    /// The gateways after the first have the next ports, or free ones.
-    pub fn choose(&self, seed: u64, gateways: usize) -> Result<Addresses, PortError> {
-        self.choose_with(seed, gateways, |address| {
-            TcpListener::bind(address).map(drop)
-        })
+    /// The gateways after the first have the next ports, or free ones; further processes of other
+    /// tiers have free ones.
+    pub fn choose(&self, seed: u64, counts: Counts) -> Result<Addresses, PortError> {
+        self.choose_with(seed, counts, |address| TcpListener::bind(address).map(drop))
     }
 
     /// The same with another way to try an address.
     fn choose_with(
         &self,
         seed: u64,
-        gateways: usize,
+        counts: Counts,
         try_listen: impl FnMut(SocketAddr) -> std::io::Result<()>,
     ) -> Result<Addresses, PortError> {
         let mut choice = Choice {
@@ -176,14 +187,23 @@ impl PortOptions {
             store_admin: choice.port("--store-admin-port", self.store_admin_port, 7504)?,
             bridge_admin: choice.port("--bridge-admin-port", self.bridge_admin_port, 7505)?,
             mock: choice.port("--mock-port", self.mock_port, 7506)?,
-            further_gateways: Vec::new(),
+            further: BTreeMap::new(),
             advertised: BTreeMap::new(),
         };
-        for (clients, admin) in (7444..).zip(7544..).take(gateways.saturating_sub(1)) {
-            addresses.further_gateways.push(GatewayAddresses {
-                clients: choice.port("--gateways", None, clients)?,
-                admin: choice.port("--gateways", None, admin)?,
-            });
+        for instance in Instance::all(&Tier::ALL, counts) {
+            let Some(further) = instance.number.checked_sub(1) else {
+                continue;
+            };
+            let next = |first: u16| {
+                let further = u16::try_from(further).ok();
+                let is_gateway = instance.tier == Tier::Gateway;
+                further.filter(|_| is_gateway)?.checked_add(first)
+            };
+            let place = Place {
+                listens: choice.further("a further process", next(7444))?,
+                admin: choice.further("a further process", next(7544))?,
+            };
+            addresses.further.insert(instance.to_string(), place);
         }
         Ok(addresses)
     }
@@ -227,7 +247,18 @@ impl<F: FnMut(SocketAddr) -> std::io::Result<()>> Choice<F> {
             let twice = self.chosen.iter().filter(|taken| **taken == port).count() > 1;
             return self.refuse_or_take(key, port, twice);
         }
-        if self.defaults && self.is_free(default) {
+        self.further(key, Some(default))
+    }
+
+    /// The default, or a free one.
+    fn further(
+        &mut self,
+        key: &'static str,
+        default: Option<u16>,
+    ) -> Result<SocketAddr, PortError> {
+        if let Some(default) = default.filter(|_| self.defaults)
+            && self.is_free(default)
+        {
             return Ok(self.take(default));
         }
         let span = u64::from(FREE_PORTS.end() - FREE_PORTS.start()) + 1;
@@ -297,7 +328,7 @@ mod tests {
     #[test]
     fn defaults_are_used_when_free() {
         let addresses = PortOptions::default()
-            .choose_with(0, 1, only_these_taken(&[]))
+            .choose_with(0, Counts::ONE_EACH, only_these_taken(&[]))
             .unwrap();
         assert_eq!(addresses.clients.to_string(), "127.0.0.1:7443");
         assert_eq!(addresses.mock.port(), 7506);
@@ -307,7 +338,7 @@ mod tests {
     fn a_taken_default_falls_back_to_a_free_port_and_never_to_the_same_twice() {
         let taken = [7443, 7402, 21_000, 21_002];
         let addresses = PortOptions::default()
-            .choose_with(0, 1, only_these_taken(&taken))
+            .choose_with(0, Counts::ONE_EACH, only_these_taken(&taken))
             .unwrap();
         assert_eq!(addresses.clients.port(), 21_001);
         assert_eq!(addresses.logic.port(), 21_003);
@@ -321,17 +352,25 @@ mod tests {
             logic_port: Some(7402),
             ..PortOptions::default()
         };
-        let addresses = options.choose_with(0, 2, only_these_taken(&[])).unwrap();
+        let counts = Counts {
+            gateways: 2,
+            stores: 3,
+            ..Counts::ONE_EACH
+        };
+        let addresses = options
+            .choose_with(0, counts, only_these_taken(&[]))
+            .unwrap();
+        assert_eq!(addresses.counts(), counts);
         assert_eq!(addresses.clients.port(), 21_000);
         assert_eq!(addresses.logic.port(), 7402, "it is set");
-        let further = addresses.further_gateways[0];
-        assert!(further.clients.port() > 21_000 && further.admin.port() > 21_000);
+        let further = addresses.further["im-gateway-2"];
+        assert!(further.listens.port() > 21_000 && further.admin.port() > 21_000);
     }
 
     #[test]
     fn the_search_wraps_at_the_end_of_the_range() {
         let addresses = PortOptions::default()
-            .choose_with(8_999, 1, only_these_taken(&[7443, 29_999]))
+            .choose_with(8_999, Counts::ONE_EACH, only_these_taken(&[7443, 29_999]))
             .unwrap();
         assert_eq!(addresses.clients.port(), 21_000);
     }
@@ -344,7 +383,7 @@ mod tests {
             store_port: Some(port),
             ..PortOptions::default()
         };
-        let error = anyhow::Error::from(options.choose(7, 1).unwrap_err());
+        let error = anyhow::Error::from(options.choose(7, Counts::ONE_EACH).unwrap_err());
         let text = format!("{error:#}");
         assert!(
             text.contains("--store-port") && text.contains(&port.to_string()),
@@ -361,12 +400,18 @@ mod tests {
             mock_port: Some(9000),
             ..PortOptions::default()
         };
-        assert!(twice.choose_with(0, 1, only_these_taken(&[])).is_err());
+        assert!(
+            twice
+                .choose_with(0, Counts::ONE_EACH, only_these_taken(&[]))
+                .is_err()
+        );
         let crossed = PortOptions {
             mock_port: Some(7443),
             ..PortOptions::default()
         };
-        let addresses = crossed.choose_with(0, 1, only_these_taken(&[])).unwrap();
+        let addresses = crossed
+            .choose_with(0, Counts::ONE_EACH, only_these_taken(&[]))
+            .unwrap();
         assert_eq!(
             (addresses.mock.port(), addresses.clients.port()),
             (7443, 21_000)
@@ -375,14 +420,19 @@ mod tests {
 
     #[test]
     fn further_gateways_have_the_next_ports_or_free_ones() {
-        let addresses = PortOptions::default()
-            .choose_with(0, 3, only_these_taken(&[7444]))
-            .unwrap();
-        let [second, third] = addresses.further_gateways[..] else {
-            panic!("{addresses:?}");
+        let counts = Counts {
+            gateways: 3,
+            ..Counts::ONE_EACH
         };
-        assert_eq!((second.clients.port(), second.admin.port()), (21_000, 7544));
-        assert_eq!((third.clients.port(), third.admin.port()), (7445, 7545));
+        let addresses = PortOptions::default()
+            .choose_with(0, counts, only_these_taken(&[7444]))
+            .unwrap();
+        let ports = |name: &str| {
+            let place = addresses.further[name];
+            (place.listens.port(), place.admin.port())
+        };
+        assert_eq!(ports("im-gateway-2"), (21_000, 7544));
+        assert_eq!(ports("im-gateway-3"), (7445, 7545));
         let all = ["127.0.0.1:7443", "127.0.0.1:21000", "127.0.0.1:7445"];
         assert_eq!(addresses.all_clients(), all);
     }
@@ -394,7 +444,9 @@ mod tests {
             mock_port: Some(0),
             ..PortOptions::default()
         };
-        let addresses = options.choose_with(0, 1, only_these_taken(&[])).unwrap();
+        let addresses = options
+            .choose_with(0, Counts::ONE_EACH, only_these_taken(&[]))
+            .unwrap();
         assert_eq!(addresses.clients.port(), 7443);
     }
 }

@@ -224,6 +224,7 @@ pub(crate) fn checkout() -> PathBuf {
 mod tests {
     use super::*;
     use crate::ports::PortOptions;
+    use crate::tiers::Counts;
 
     #[test]
     fn a_second_cluster_on_the_same_folder_is_refused_and_the_first_is_found() {
@@ -238,7 +239,7 @@ mod tests {
         let run = RunFile {
             supervisor_pid: 7,
             started_at_ms: 8,
-            addresses: PortOptions::default().choose(0, 1).unwrap(),
+            addresses: PortOptions::default().choose(0, Counts::ONE_EACH).unwrap(),
             tiers: vec![TierProcess {
                 tier: Tier::Store,
                 number: 0,

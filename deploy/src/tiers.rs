@@ -5,10 +5,14 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::authority::{Authority, CertificateFiles, FLEET};
-use crate::ports::{Addresses, GatewayAddresses};
+use crate::ports::Addresses;
+
+/// A free Snowflake node, whichever.
+const ANY_NODE: &str = "-1";
 
 /// The planner's account.
 pub const PLANNER: &str = "planner";
@@ -75,18 +79,17 @@ impl Tier {
 pub struct Instance {
     /// What it is for.
     pub tier: Tier,
-    /// Only gateways have others than 0.
+    /// Only gateways, logics, routers and stores have others than 0.
     pub number: usize,
 }
 
 impl Instance {
     /// All processes of a cluster, in the order of [`Tier::ALL`].
     #[must_use]
-    pub fn all(tiers: &[Tier], gateways: usize) -> Vec<Self> {
+    pub fn all(tiers: &[Tier], counts: Counts) -> Vec<Self> {
         let of = |tier: &Tier| {
-            let count = if *tier == Tier::Gateway { gateways } else { 1 };
             let tier = *tier;
-            (0..count).map(move |number| Self { tier, number })
+            (0..counts.of(tier)).map(move |number| Self { tier, number })
         };
         tiers.iter().flat_map(of).collect()
     }
@@ -94,21 +97,77 @@ impl Instance {
     /// Where it says whether it is ready.
     #[must_use]
     pub fn admin(self, addresses: &Addresses) -> SocketAddr {
-        let further = self.further_gateway(addresses).map(|gateway| gateway.admin);
-        further.unwrap_or_else(|| self.tier.admin(addresses))
+        let further = addresses.further.get(&self.to_string());
+        further.map_or_else(|| self.tier.admin(addresses), |place| place.admin)
     }
 
-    /// Where clients reach it, if it is a gateway.
-    fn clients(self, addresses: &Addresses) -> SocketAddr {
-        let further = self
-            .further_gateway(addresses)
-            .map(|gateway| gateway.clients);
-        further.unwrap_or(addresses.clients)
+    /// Where it listens for clients or other tiers, if it does.
+    #[must_use]
+    pub fn listens(self, addresses: &Addresses) -> Option<SocketAddr> {
+        let first = match self.tier {
+            Tier::Store => addresses.store,
+            Tier::Router => addresses.router,
+            Tier::Logic => addresses.logic,
+            Tier::Gateway => addresses.clients,
+            Tier::Mock | Tier::Bridge => return None,
+        };
+        let further = addresses.further.get(&self.to_string());
+        Some(further.map_or(first, |place| place.listens))
+    }
+}
+
+/// How many processes there are of each tier that can have several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub struct Counts {
+    /// How many gateways
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = processes)]
+    pub gateways: usize,
+    /// How many logics; more than one need --redis
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = processes)]
+    pub logics: usize,
+    /// How many routers; more than one need --redis
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = processes)]
+    pub routers: usize,
+    /// How many stores; more than one need --redis. On SQLite one works and the others stand by
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = processes)]
+    pub stores: usize,
+}
+
+/// Processes of a tier on one machine: beyond some, nothing is gained.
+const PROCESSES_MAX: usize = 16;
+
+fn processes(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=PROCESSES_MAX).contains(&count) => Ok(count),
+        _ => Err(format!("not a number from 1 to {PROCESSES_MAX}")),
+    }
+}
+
+impl Counts {
+    /// The smallest cluster.
+    pub const ONE_EACH: Self = Self {
+        gateways: 1,
+        logics: 1,
+        routers: 1,
+        stores: 1,
+    };
+
+    /// How many of this tier.
+    #[must_use]
+    pub const fn of(self, tier: Tier) -> usize {
+        match tier {
+            Tier::Gateway => self.gateways,
+            Tier::Logic => self.logics,
+            Tier::Router => self.routers,
+            Tier::Store => self.stores,
+            Tier::Mock | Tier::Bridge => 1,
+        }
     }
 
-    fn further_gateway(self, addresses: &Addresses) -> Option<&GatewayAddresses> {
-        let number = self.number.checked_sub(1)?;
-        addresses.further_gateways.get(number)
+    /// Whether the processes have to find each other: fixed addresses name one of each tier.
+    #[must_use]
+    pub const fn need_registry(self) -> bool {
+        self.logics > 1 || self.routers > 1 || self.stores > 1
     }
 }
 
@@ -133,8 +192,19 @@ pub struct Wiring<'a> {
     pub planner_token: PathBuf,
     /// Where history is kept: the store's `database.url`.
     pub database: String,
+    /// Where the processes find each other, if not at fixed addresses.
+    pub registry: Option<ClusterRegistry>,
     /// Whose model the planner asks.
     pub model: ModelChoice,
+}
+
+/// Where the processes of a cluster find each other.
+#[derive(Debug, Clone)]
+pub struct ClusterRegistry {
+    /// The tiers' `cluster.redis`.
+    pub redis: String,
+    /// What tells this cluster from others in the same Redis.
+    pub namespace: String,
 }
 
 /// Whose model the planner asks.
@@ -162,23 +232,26 @@ impl Wiring<'_> {
     pub fn environment(&self, instance: Instance) -> Vec<(String, String)> {
         let mut variables = Variables::new(instance.tier);
         let addresses = &self.addresses;
-        let link = |tier: Tier, listens| addresses.reached(tier.binary(), listens);
+        let link = |tier: Tier, listens| addresses.reached(Instance { tier, number: 0 }, listens);
         match instance.tier {
             Tier::Store => {
-                self.link_end(&mut variables, instance, addresses.store);
+                self.link_end(&mut variables, instance);
                 variables.address("LINKS__ROUTER", link(Tier::Router, addresses.router));
                 variables.set("DATABASE__URL", self.database.clone());
             }
-            Tier::Router => self.link_end(&mut variables, instance, addresses.router),
+            Tier::Router => self.link_end(&mut variables, instance),
             Tier::Logic => {
-                self.link_end(&mut variables, instance, addresses.logic);
+                self.link_end(&mut variables, instance);
+                if self.registry.is_some() {
+                    variables.set("SNOWFLAKE__NODE", ANY_NODE.into());
+                }
                 variables.address("LINKS__STORE", link(Tier::Store, addresses.store));
                 variables.address("LINKS__ROUTER", link(Tier::Router, addresses.router));
                 variables.path("TOKENS__PUBLIC_KEY", &self.authority.token_public_key());
                 variables.set("TOKENS__FLEET", FLEET.into());
             }
             Tier::Gateway => {
-                self.link_end(&mut variables, instance, instance.clients(addresses));
+                self.link_end(&mut variables, instance);
                 variables.address("LINKS__LOGIC", link(Tier::Logic, addresses.logic));
                 variables.address("LINKS__ROUTER", link(Tier::Router, addresses.router));
                 let public = self.authority.public_certificate();
@@ -200,8 +273,16 @@ impl Wiring<'_> {
     }
 
     /// What every tier with internal links has.
-    fn link_end(&self, variables: &mut Variables, instance: Instance, listen: SocketAddr) {
-        variables.address("LISTEN__ADDRESS", listen);
+    fn link_end(&self, variables: &mut Variables, instance: Instance) {
+        if let Some(listens) = instance.listens(&self.addresses) {
+            variables.address("LISTEN__ADDRESS", listens);
+            if let Some(registry) = &self.registry {
+                variables.set("CLUSTER__REDIS", registry.redis.clone());
+                variables.set("CLUSTER__NAMESPACE", registry.namespace.clone());
+                let reached = self.addresses.reached(instance, listens);
+                variables.address("CLUSTER__ADVERTISE", reached);
+            }
+        }
         variables.address("ADMIN__LISTEN", instance.admin(&self.addresses));
         let files = self.authority.tier_certificate(instance.tier.binary());
         variables.certificate("INTERNAL_TLS", &files);
@@ -253,7 +334,11 @@ mod tests {
     fn each_process_is_told_where_it_is_and_whom_it_reaches() {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::open(folder.path(), 1).unwrap();
-        let mut addresses = PortOptions::default().choose(0, 2).unwrap();
+        let counts = Counts {
+            gateways: 2,
+            ..Counts::ONE_EACH
+        };
+        let mut addresses = PortOptions::default().choose(0, counts).unwrap();
         let proxies = [("im-store", 9), ("im-gateway-2", 10)];
         let proxies = proxies.map(|(name, port)| (name.into(), ([127, 0, 0, 1], port).into()));
         addresses.advertised = proxies.into();
@@ -261,6 +346,7 @@ mod tests {
             planner_token: authority.token(TokenKind::Planner, PLANNER, 1).unwrap(),
             authority: &authority,
             database: "mysql://im@db/im".into(),
+            registry: None,
             model: ModelChoice::Mock,
             addresses: addresses.clone(),
         };
@@ -271,9 +357,9 @@ mod tests {
         };
         let url = told(Tier::Store, 0, "IM_STORE__DATABASE__URL");
         assert_eq!(url, "mysql://im@db/im");
-        let second = addresses.further_gateways[0];
+        let second = addresses.further["im-gateway-2"];
         let listen = told(Tier::Gateway, 1, "IM_GATEWAY__LISTEN__ADDRESS");
-        assert_eq!(listen, second.clients.to_string());
+        assert_eq!(listen, second.listens.to_string());
         let admin = told(Tier::Gateway, 1, "IM_GATEWAY__ADMIN__LISTEN");
         assert_eq!(admin, second.admin.to_string());
         let reaches = told(Tier::Bridge, 0, "LLM_BRIDGE__SERVER__ADDRESS");
@@ -284,7 +370,7 @@ mod tests {
         assert_eq!(reaches, "127.0.0.1:9");
         let reaches = told(Tier::Logic, 0, "IM_LOGIC__LINKS__ROUTER");
         assert_eq!(reaches, addresses.router.to_string());
-        let all = Instance::all(&Tier::ALL, 2);
+        let all = Instance::all(&Tier::ALL, addresses.counts());
         assert!(all.iter().any(|its| its.to_string() == "im-gateway-2"));
     }
 }

@@ -18,7 +18,7 @@ use crate::private_file;
 use crate::screen::{news, say};
 use crate::state::{State, checkout};
 use crate::supervisor::{Supervisor, SupervisorError};
-use crate::tiers::{Instance, ModelChoice, PLANNER, Wiring};
+use crate::tiers::{ClusterRegistry, Counts, Instance, ModelChoice, PLANNER, Wiring};
 
 /// The robot whose credential the first line to paste uses.
 const FIRST_ROBOT: &str = "my-robot";
@@ -29,9 +29,12 @@ pub struct UpOptions {
     /// Where history is kept, for example mysql://USER:PASSWORD@HOST:PORT/NAME [a file of the state]
     #[arg(long, value_name = "URL", env = "SWARM_STORE", hide_env_values = true)]
     store: Option<String>,
-    /// How many gateways
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = gateways)]
-    gateways: usize,
+    /// How many processes.
+    #[command(flatten)]
+    counts: Counts,
+    /// Where the processes find each other, for example redis://HOST:PORT [fixed addresses]
+    #[arg(long, value_name = "URL", env = "SWARM_REDIS", hide_env_values = true)]
+    redis: Option<String>,
     /// Where the others reach an instance, when that is not where it listens: behind a proxy
     #[arg(long, value_name = "INSTANCE=HOST:PORT", value_parser = advertised, hide = true)]
     advertise: Vec<(String, SocketAddr)>,
@@ -41,16 +44,6 @@ pub struct UpOptions {
     /// Which demonstration.
     #[command(flatten)]
     demo_options: DemoOptions,
-}
-
-/// Gateways on one machine: beyond some, nothing is gained.
-const GATEWAYS_MAX: usize = 16;
-
-fn gateways(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(count) if (1..=GATEWAYS_MAX).contains(&count) => Ok(count),
-        _ => Err(format!("not a number from 1 to {GATEWAYS_MAX}")),
-    }
 }
 
 fn advertised(text: &str) -> Result<(String, SocketAddr), String> {
@@ -67,19 +60,23 @@ pub async fn run(state: &State, options: &UpOptions, ports: &PortOptions) -> any
         let text = "--instruction and --json are for up --demo";
         return Err(ConfigError::Usage(text.into()).into());
     }
+    if options.counts.need_registry() && options.redis.is_none() {
+        let text = "several logics, routers or stores find each other through Redis: --redis URL";
+        return Err(ConfigError::Usage(text.into()).into());
+    }
     let began = clock::now();
     let mut signals = Signals::new()?;
     let _lock = state.lock()?;
     Supervisor::clear_leftovers(state).await;
-    let mut addresses = ports.choose(clock::unix_ms(), options.gateways)?;
+    let mut addresses = ports.choose(clock::unix_ms(), options.counts)?;
     addresses.advertised = options.advertise.iter().cloned().collect();
     let model = model_choice(std::env::vars_os());
     let authority = Authority::open(state.folder(), clock::unix_ms())?;
-    let instances = Instance::all(&model.tiers(), options.gateways);
+    let instances = Instance::all(&model.tiers(), options.counts);
     let mut supervisor = start(
         state,
         &authority,
-        (addresses.clone(), model, options.store.clone()),
+        (addresses.clone(), model, options),
         &instances,
     )?;
     let served = {
@@ -123,7 +120,7 @@ enum Next {
 fn start(
     state: &State,
     authority: &Authority,
-    (addresses, model, store): (Addresses, ModelChoice, Option<String>),
+    (addresses, model, options): (Addresses, ModelChoice, &UpOptions),
     instances: &[Instance],
 ) -> anyhow::Result<Supervisor> {
     let data = state.data();
@@ -132,8 +129,14 @@ fn start(
         addresses,
         authority,
         planner_token: authority.token(TokenKind::Planner, PLANNER, clock::unix_ms())?,
-        database: store
+        database: options
+            .store
+            .clone()
             .unwrap_or_else(|| format!("sqlite://{}", data.join("history.db").display())),
+        registry: options.redis.clone().map(|redis| ClusterRegistry {
+            redis,
+            namespace: format!("im:{}", state.folder().display()),
+        }),
         model,
     };
     Ok(Supervisor::start(state, &wiring, instances)?)

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use deploy::ports::PortOptions;
 use deploy::state::{RunFile, State};
+use deploy::tiers::Counts;
 
 const FAILURE: i32 = 1;
 const USAGE: i32 = 64;
@@ -98,7 +99,7 @@ fn a_second_cluster_on_the_folder_is_refused_with_the_first_ones_process() {
         .write_run(&RunFile {
             supervisor_pid: 4711,
             started_at_ms: 0,
-            addresses: PortOptions::default().choose(0, 1).unwrap(),
+            addresses: PortOptions::default().choose(0, Counts::ONE_EACH).unwrap(),
             tiers: Vec::new(),
         })
         .unwrap();
