@@ -137,6 +137,10 @@ impl Inner {
         format!("{}:{kind}:{name}", self.namespace)
     }
 
+    fn lease_ms(&self) -> u64 {
+        u64::try_from(self.lease.as_millis()).expect("at most LEASE_MS_MAX")
+    }
+
     fn lost_data(&self) {
         events::registry_lost_data();
         self.losses.send_modify(|losses| *losses += 1);

@@ -19,7 +19,8 @@ use super::{Inner, LAST_CALL_TIMEOUT, NOW, Outage, Registry, RegistryError, ever
 use crate::snowflake::{NODE_MAX, Snowflakes};
 use crate::{clock, events};
 
-/// Arguments: holder, lease in milliseconds, the wanted node or nothing, the greatest node.
+/// Arguments: holder, lease in milliseconds, the wanted node or nothing, the greatest node, the
+/// millisecond up to which the holder may generate ids before its first renewal.
 ///
 /// Returns `leased`, node, epoch, and the millisecond after which ids begin; or `held` and for how
 /// long at least, in milliseconds. In a hash that is younger than a lease every number counts as
@@ -60,11 +61,10 @@ static LEASE: LazyLock<String> = LazyLock::new(|| {
         end
         local epoch = math.max(now, (redis.call('HGET', KEYS[1], 'epoch') or 0) + 1)
         epoch = string.format('%.0f', epoch)
-        used = string.format('%.0f', used)
         redis.call('HSET', KEYS[1], 'epoch', epoch)
-        redis.call('HSET', KEYS[1], node,
-            string.format('%s %s %.0f %s', epoch, ARGV[1], now + lease, used))
-        return {{'leased', node, epoch, used}}"
+        redis.call('HSET', KEYS[1], node, string.format('%s %s %.0f %.0f',
+            epoch, ARGV[1], now + lease, math.max(used, ARGV[5])))
+        return {{'leased', node, epoch, string.format('%.0f', used)}}"
     )
 });
 
@@ -202,11 +202,13 @@ async fn lease(
     holder: &str,
     wanted: Option<u16>,
 ) -> Result<Attempt, RegistryError> {
+    let lease_ms = registry.lease_ms();
     let arguments = [
         holder.into(),
-        registry.lease.as_millis().to_string(),
+        lease_ms.to_string(),
         wanted.map_or_else(String::new, |node| node.to_string()),
         NODE_MAX.to_string(),
+        clock::unix_ms().saturating_add(lease_ms).to_string(),
     ];
     let words = registry
         .client
@@ -267,7 +269,7 @@ impl Holder {
         self.lease.snowflakes.close();
         if drained {
             let used_ms = self.lease.snowflakes.last_ms();
-            let ended = timeout(LAST_CALL_TIMEOUT, self.renew(Duration::ZERO, used_ms)).await;
+            let ended = timeout(LAST_CALL_TIMEOUT, self.renew(0, used_ms)).await;
             if !matches!(ended, Ok(Ok(_))) {
                 events::lease_not_ended("node");
             }
@@ -284,9 +286,8 @@ impl Holder {
             renewals.tick().await;
             // Until the next renewal it may generate ids of the milliseconds to come.
             let used = clock::unix_ms().max(self.lease.snowflakes.last_ms());
-            let lease = self.registry.lease;
-            let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
-            match self.renew(lease, used.saturating_add(lease_ms)).await {
+            let lease_ms = self.registry.lease_ms();
+            match self.renew(lease_ms, used.saturating_add(lease_ms)).await {
                 Ok(true) => {
                     outage.over();
                 }
@@ -297,10 +298,10 @@ impl Holder {
     }
 
     /// False if another has it.
-    async fn renew(&self, lease: Duration, used_ms: u64) -> Result<bool, RegistryError> {
+    async fn renew(&self, lease_ms: u64, used_ms: u64) -> Result<bool, RegistryError> {
         let arguments = [
             self.holder.clone(),
-            lease.as_millis().to_string(),
+            lease_ms.to_string(),
             self.lease.node.to_string(),
             self.lease.epoch.to_string(),
             used_ms.to_string(),

@@ -105,6 +105,7 @@ impl Registry {
             registry: Arc::clone(&self.0),
             shared: Arc::clone(&shared),
             instance,
+            taken: Vec::new(),
             outage: Outage::new("routes"),
         };
         self.0.drain.spawn_last(writer.run());
@@ -167,6 +168,8 @@ struct Writer {
     registry: Arc<Inner>,
     shared: Arc<Shared>,
     instance: InstanceId,
+    /// What is being written: the drain may cut that off.
+    taken: Vec<(RouteKey, Wanted)>,
     outage: Outage,
 }
 
@@ -176,6 +179,9 @@ impl Writer {
         tokio::select! {
             () = self.write_for_ever() => {}
             () = drain.drained() => {}
+        }
+        for (key, _) in self.taken.drain(..) {
+            self.shared.table.lock().not_written(key);
         }
         if timeout(LAST_CALL_TIMEOUT, self.write_all()).await.is_err() {
             events::lease_not_ended("routes");
@@ -202,38 +208,43 @@ impl Writer {
     /// Until nothing is due or Redis does not answer.
     async fn write_all(&mut self) {
         loop {
-            let batch = self
+            self.taken = self
                 .shared
                 .table
                 .lock()
                 .take(clock::now(), BATCH_ROUTES_MAX);
-            if batch.is_empty() || !self.write(batch).await {
+            if self.taken.is_empty() || !self.write().await {
                 break;
             }
         }
     }
 
-    /// False if any of it failed.
-    async fn write(&mut self, batch: Vec<(RouteKey, Wanted)>) -> bool {
+    /// Writes what was taken. False if any of it failed.
+    async fn write(&mut self) -> bool {
         let this = &*self;
-        let written: Vec<_> = stream::iter(batch)
+        let written: Vec<_> = stream::iter(this.taken.clone())
             .map(async |(key, wanted)| (key, wanted, this.write_one(key, wanted).await))
             .buffer_unordered(BATCH_ROUTES_MAX)
             .collect()
             .await;
+        self.taken.clear();
         let now = clock::now();
         let mut failed = None;
         let mut lost = false;
         let mut table = self.shared.table.lock();
         for (key, wanted, how) in written {
-            let how = how.unwrap_or_else(|error| {
-                failed = Some(error);
-                Written::Failed
-            });
-            if how == Written::Superseded {
-                events::route_superseded();
+            match how {
+                Ok(how) => {
+                    if how == Written::Superseded {
+                        events::route_superseded();
+                    }
+                    lost |= table.written(key, wanted, how, now);
+                }
+                Err(error) => {
+                    table.not_written(key);
+                    failed = Some(error);
+                }
             }
-            lost |= table.written(key, wanted, how, now);
         }
         match failed {
             Some(error) => self.outage.failed(&error),
@@ -251,12 +262,12 @@ impl Writer {
         let session = key.session.to_string();
         match wanted {
             Wanted::Kept(epoch) => {
-                let lease = self.registry.lease * ROUTE_LEASES;
+                let lease_ms = self.registry.lease_ms() * u64::from(ROUTE_LEASES);
                 let arguments = [
                     session,
                     padded(epoch),
                     self.instance.to_string(),
-                    lease.as_millis().to_string(),
+                    lease_ms.to_string(),
                 ];
                 let said = self.registry.client.eval(&PUT, &name, &arguments).await?;
                 match said.first().map(String::as_str) {

@@ -89,7 +89,7 @@ async fn announced(
     let arguments = [
         instance.id.to_string(),
         instance.address.clone(),
-        registry.lease.as_millis().to_string(),
+        registry.lease_ms().to_string(),
         fresh_word(),
     ];
     let answer = registry.client.eval(&ANNOUNCE, key, &arguments).await?;

@@ -39,8 +39,6 @@ pub(super) enum Written {
     New,
     /// A newer epoch holds the session.
     Superseded,
-    /// Redis did not answer.
-    Failed,
 }
 
 /// More than that are refused: far above what one process has of sessions.
@@ -139,11 +137,6 @@ impl RouteTable {
         };
         let unchanged = slot.wanted == what;
         match (how, what) {
-            (Written::Failed, _) => {
-                if !std::mem::replace(&mut slot.due, true) {
-                    self.due.push_back(key);
-                }
-            }
             (Written::Again | Written::New, Wanted::Kept(_)) => {
                 let at = now + self.refresh;
                 let before = slot.again_at.replace(at);
@@ -159,6 +152,15 @@ impl RouteTable {
             }
         }
         false
+    }
+
+    /// What was taken is due again.
+    pub(super) fn not_written(&mut self, key: RouteKey) {
+        if let Some(slot) = self.slots.get_mut(&key)
+            && !std::mem::replace(&mut slot.due, true)
+        {
+            self.due.push_back(key);
+        }
     }
 
     /// Everything is to be written again.
@@ -237,7 +239,7 @@ mod tests {
         put(&mut table, 1, 1);
         put(&mut table, 2, 1);
         let first = table.take(now, 1);
-        assert!(!table.written(first[0].0, first[0].1, Written::Failed, now));
+        table.not_written(first[0].0);
         assert_eq!(write_all(&mut table, now).len(), 2);
         table.lost();
         table.lost();

@@ -218,9 +218,15 @@ impl RedisSentinels {
     /// If they do not start or do not find each other.
     #[must_use]
     pub fn start() -> Self {
-        let master = RedisServer::start(&[]);
+        let master = RedisServer::start(&["repl-diskless-sync-delay 0"]);
         let of_master = format!("replicaof 127.0.0.1 {}", master.port);
         let replica = RedisServer::start(&[&of_master]);
+        // Before the Sentinels, which ask a master for its replicas at once and then each 10 s.
+        until("the replica", || {
+            replica
+                .command(&["info", "replication"])
+                .contains("master_link_status:up")
+        });
         let sentinels = [(); 3].map(|()| RedisServer::sentinel(master.port));
         for sentinel in &sentinels {
             until("the Sentinels", || {
@@ -230,11 +236,6 @@ impl RedisSentinels {
                 has("num-slaves", "1") && has("num-other-sentinels", "2")
             });
         }
-        until("the replica", || {
-            replica
-                .command(&["info", "replication"])
-                .contains("master_link_status:up")
-        });
         Self {
             master,
             replica,
