@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use self::redis::{CallError, Client, NOW};
-use crate::config::{ClusterConfig, ConfigError};
+use crate::config::{ClusterConfig, ConfigError, read_file};
 use crate::drain::Drain;
 use crate::events;
 use crate::live::{Instance, LiveSet};
@@ -97,7 +97,9 @@ impl Registry {
             let refused = format!("cluster.lease_ms: {lease_ms} is not {range}");
             return Err(ConfigError::Value(refused).into());
         }
-        let client = Client::new(config.redis.reveal())
+        let has_ca = !config.ca.as_os_str().is_empty();
+        let ca = has_ca.then(|| read_file("cluster.ca", &config.ca));
+        let client = Client::new(config.redis.reveal(), ca.transpose()?)
             .map_err(|why| ConfigError::Value(format!("cluster.redis: {why}")))?;
         let registry = Self(Arc::new(Inner {
             client,

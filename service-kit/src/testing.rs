@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-pub use self::redis_server::{RedisCluster, RedisSentinels, RedisServer};
+pub use self::redis_server::{RedisCluster, RedisSentinels, RedisServer, free_port};
 use crate::config::InternalTlsConfig;
 
 /// An authority that signs the ends of links.

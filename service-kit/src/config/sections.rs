@@ -68,6 +68,8 @@ pub struct DrainConfig {
 pub struct ClusterConfig {
     /// Where Redis is; empty on one machine, which needs none.
     pub redis: RedisUrl,
+    /// Who signed the certificates of its servers, PEM; empty: an authority that the system knows.
+    pub ca: PathBuf,
     /// What every key begins with: another one is another cluster.
     pub namespace: String,
     /// How long after its last sign of life a process counts as live, in milliseconds.
@@ -84,9 +86,11 @@ impl ClusterConfig {
 #   redis://USER:PASSWORD@HOST:PORT/DATABASE          one server
 #   redis+sentinel://USER:PASSWORD@H1:P1,H2:P2/NAME   the master of this name; H1, H2: Sentinels
 #   redis+cluster://USER:PASSWORD@H1:P1,H2:P2         a Redis Cluster; H1, H2: some of its servers
-# rediss… is the same over TLS, verified by the system's authorities. What is not needed is left
-# out; user and password are for the servers, Sentinels are asked without.
+# rediss… is the same over TLS. What is not needed is left out; user and password are for the
+# servers, Sentinels are asked without.
 redis = ""
+# Who signed the servers' certificates, a PEM file. Empty: an authority that the system knows.
+ca = ""
 # What every key begins with. Clusters that share a Redis have different ones.
 namespace = "im"
 # How long after its last sign of life a process counts as live, in milliseconds; 300 to 60000. The

@@ -12,8 +12,9 @@ use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client as SingleClient, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
-    FromRedisValue, IntoConnectionInfo as _, RedisError, RedisResult, TlsMode,
+    AsyncConnectionConfig, Client as SingleClient, Cmd, ConnectionInfo, ErrorKind, FromRedisValue,
+    IntoConnectionInfo as _, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates,
+    TlsMode,
 };
 use thiserror::Error;
 use tokio::sync::Mutex;
@@ -82,12 +83,13 @@ enum Connection {
 }
 
 impl Client {
-    /// For an address in one of three forms; see the section `[cluster]`. Connects to nothing.
+    /// For an address in one of three forms; see the section `[cluster]`. Over TLS the servers'
+    /// authority is this PEM, else one of the system's. Connects to nothing.
     ///
     /// # Errors
     /// What is wrong with the address, without repeating it: it may have a password.
-    pub(super) fn new(url: &str) -> Result<Self, String> {
-        let target = Target::parse(url)?;
+    pub(super) fn new(url: &str, ca: Option<Vec<u8>>) -> Result<Self, String> {
+        let target = Target::parse(url, ca)?;
         Ok(Self {
             target: Mutex::new(target),
             current: Mutex::default(),
@@ -146,7 +148,7 @@ impl Client {
 }
 
 impl Target {
-    fn parse(url: &str) -> Result<Self, String> {
+    fn parse(url: &str, ca: Option<Vec<u8>>) -> Result<Self, String> {
         let (scheme, rest) = url.split_once("://").ok_or("not of the form redis://…")?;
         let (base, kind) = match scheme.split_once('+') {
             Some((base, kind)) => (base, Some(kind)),
@@ -169,23 +171,26 @@ impl Target {
                 .map_err(|error| said(&error))
         };
         let servers = |path| hosts.split(',').map(move |host| server(host, path));
-        match kind {
-            None => SingleClient::open(server(hosts, path)?)
-                .map(Self::Single)
-                .map_err(|error| said(&error)),
-            Some("sentinel") => {
-                if path.is_empty() {
-                    return Err("no name of a master after the Sentinels: …/NAME".into());
-                }
-                sentinel(&servers("").collect::<Result<Vec<_>, _>>()?, path)
-                    .map(Self::Sentinel)
-                    .map_err(|error| said(&error))
+        let certificates = (base == "rediss").then_some(TlsCertificates {
+            client_tls: None,
+            root_cert: ca,
+        });
+        let target = match kind {
+            None => single(server(hosts, path)?, certificates).map(Self::Single),
+            Some("sentinel") if path.is_empty() => {
+                return Err("no name of a master after the Sentinels: …/NAME".into());
             }
-            Some("cluster") => cluster(servers(path).collect::<Result<_, _>>()?)
-                .map(Self::Cluster)
-                .map_err(|error| said(&error)),
-            Some(other) => Err(format!("`{other}` is neither sentinel nor cluster")),
-        }
+            Some("sentinel") => {
+                let sentinels: Vec<_> = servers("").collect::<Result<_, _>>()?;
+                sentinel(&sentinels, path, certificates).map(Self::Sentinel)
+            }
+            Some("cluster") => {
+                let servers = servers(path).collect::<Result<_, _>>()?;
+                cluster(servers, certificates).map(Self::Cluster)
+            }
+            Some(other) => return Err(format!("`{other}` is neither sentinel nor cluster")),
+        };
+        target.map_err(|error| said(&error))
     }
 
     async fn connect(&mut self) -> RedisResult<Connection> {
@@ -206,31 +211,52 @@ impl Target {
     }
 }
 
+fn single(
+    server: ConnectionInfo,
+    certificates: Option<TlsCertificates>,
+) -> RedisResult<SingleClient> {
+    match certificates {
+        Some(certificates) => SingleClient::build_with_tls(server, certificates),
+        None => SingleClient::open(server),
+    }
+}
+
 /// User and password are for the servers; Sentinels are asked without.
-fn sentinel(sentinels: &[ConnectionInfo], master: &str) -> RedisResult<SentinelClient> {
+fn sentinel(
+    sentinels: &[ConnectionInfo],
+    master: &str,
+    certificates: Option<TlsCertificates>,
+) -> RedisResult<SentinelClient> {
     let addresses = sentinels.iter().map(|sentinel| sentinel.addr().clone());
     let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?;
-    let Some(first) = sentinels.first() else {
-        return builder.build();
-    };
-    if matches!(first.addr(), ConnectionAddr::TcpTls { .. }) {
-        builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
-    }
-    if let Some(user) = first.redis_settings().username() {
+    let server = sentinels.first().map(ConnectionInfo::redis_settings);
+    if let Some(user) = server.and_then(RedisConnectionInfo::username) {
         builder = builder.set_client_to_redis_username(user);
     }
-    if let Some(password) = first.redis_settings().password() {
+    if let Some(password) = server.and_then(RedisConnectionInfo::password) {
         builder = builder.set_client_to_redis_password(password);
+    }
+    if let Some(certificates) = certificates {
+        builder = builder
+            .set_client_to_redis_tls_mode(TlsMode::Secure)
+            .set_client_to_redis_certificates(certificates.clone())
+            .set_client_to_sentinel_certificates(certificates);
     }
     builder.build()
 }
 
-fn cluster(servers: Vec<ConnectionInfo>) -> RedisResult<ClusterClient> {
-    ClusterClient::builder(servers)
+fn cluster(
+    servers: Vec<ConnectionInfo>,
+    certificates: Option<TlsCertificates>,
+) -> RedisResult<ClusterClient> {
+    let mut builder = ClusterClient::builder(servers)
         .connection_timeout(CONNECT_TIMEOUT)
         .response_timeout(RESPONSE_TIMEOUT)
-        .retries(CLUSTER_RETRIES)
-        .build()
+        .retries(CLUSTER_RETRIES);
+    if let Some(certificates) = certificates {
+        builder = builder.certs(certificates);
+    }
+    builder.build()
 }
 
 fn said(error: &impl Display) -> String {

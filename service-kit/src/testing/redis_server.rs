@@ -308,7 +308,12 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn free_port() -> u16 {
+/// A port of this machine that nobody has just now.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("it is bound").port()
 }

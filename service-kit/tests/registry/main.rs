@@ -13,7 +13,7 @@ use service_kit::config::ConfigError;
 use service_kit::drain::Drain;
 use service_kit::exit;
 use service_kit::registry::{Registry, RegistryError};
-use service_kit::testing::RedisServer;
+use service_kit::testing::{Authority, RedisServer, free_port};
 
 use self::support::{LEASE, Process, Thread, config, live_soon, live_throughout};
 
@@ -142,9 +142,36 @@ async fn only_the_right_password_opens() {
 }
 
 #[tokio::test]
+async fn over_tls_only_the_right_authority_is_believed() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    let server = authority.files(folder.path(), "127.0.0.1");
+    let port = free_port();
+    let redis = RedisServer::start(&[
+        &format!("tls-port {port}"),
+        &format!("tls-cert-file {}", server.certificate.display()),
+        &format!("tls-key-file {}", server.key.display()),
+        "tls-auth-clients no",
+    ]);
+    let mut config = config(&format!("rediss://127.0.0.1:{port}"));
+    config.ca = other.files(folder.path(), "other").ca;
+    let drain = Drain::new();
+    let registry = Registry::open(&config, &drain).await.unwrap();
+    let error = registry.routes_of(1).await.unwrap_err();
+    assert!(error.to_string().contains("certificate"), "{error}");
+
+    config.ca = server.ca;
+    let registry = Registry::open(&config, &drain).await.unwrap();
+    assert_eq!(registry.routes_of(1).await.unwrap(), []);
+    drop(redis);
+}
+
+#[tokio::test]
 async fn a_section_that_cannot_be_used_is_an_error_of_the_configuration() {
     let mut short = config("redis://127.0.0.1:1");
     short.lease_ms = 1;
+    let mut no_ca = config("rediss://127.0.0.1:1");
+    no_ca.ca = "/nowhere".into();
     let urls = [
         "",
         "redis",
@@ -155,7 +182,7 @@ async fn a_section_that_cannot_be_used_is_an_error_of_the_configuration() {
     let urls = urls
         .into_iter()
         .chain(["redis+sentinel://h:1", "redis+cluster://"]);
-    for config in urls.map(config).chain([short]) {
+    for config in urls.map(config).chain([short, no_ca]) {
         let error = Registry::open(&config, &Drain::new()).await.unwrap_err();
         let RegistryError::Config(cause @ ConfigError::Value(_)) = &error else {
             panic!("{config:?}: {error}");

@@ -1,5 +1,6 @@
 //! What the stories share: processes with a registry, and waiting for what they see.
 
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -81,6 +82,7 @@ impl Drop for Thread {
 pub(crate) fn config(url: &str) -> ClusterConfig {
     ClusterConfig {
         redis: url.into(),
+        ca: PathBuf::new(),
         namespace: "im".into(),
         lease_ms: u64::try_from(LEASE.as_millis()).unwrap(),
         advertise: String::new(),
