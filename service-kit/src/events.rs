@@ -147,6 +147,13 @@ pub(crate) fn registry_back(what: &'static str) {
     tracing::info!(what, "the registry is back");
 }
 
+/// The names of services are few.
+pub(crate) fn live_changed(service: &str, live: usize) {
+    metrics::gauge!("im_registry_live", "service" => service.to_owned())
+        .set(u32::try_from(live).unwrap_or(u32::MAX));
+    tracing::info!(service, live, "another live set");
+}
+
 pub(crate) fn registry_lost_data() {
     metrics::counter!("im_registry_losses_total").increment(1);
     tracing::info!("the registry has lost what was in it; writing it again");

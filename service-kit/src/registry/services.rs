@@ -122,6 +122,7 @@ pub(super) async fn watch(
                 shown.send_if_modified(|shown| {
                     let changed = **shown != live;
                     if changed {
+                        events::live_changed(&service, live.iter().count());
                         *shown = Arc::new(live);
                     }
                     changed

@@ -7,7 +7,7 @@ use crate::support::{LEASE, Process, live_soon, live_throughout, until};
 
 const SUBJECTS: u64 = 60;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn everything_is_spread_over_the_masters_and_outlives_the_loss_of_one() {
     let mut redis = RedisCluster::start();
     let process = Process::start(&redis.url()).await;
@@ -47,7 +47,7 @@ async fn everything_is_spread_over_the_masters_and_outlives_the_loss_of_one() {
 }
 
 /// A master that comes back empty has lost its part of the routes; they are written again.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_master_that_lost_its_data_gets_it_again() {
     let mut redis = RedisCluster::start();
     let process = Process::start(&redis.url()).await;

@@ -17,7 +17,7 @@ use service_kit::testing::{Authority, RedisServer, free_port};
 
 use self::support::{LEASE, Process, Thread, config, live_soon, live_throughout};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_process_is_live_from_its_announcement_to_its_drain() {
     let redis = RedisServer::start(&[]);
     let first = Process::start(&redis.url()).await;
@@ -33,7 +33,7 @@ async fn a_process_is_live_from_its_announcement_to_its_drain() {
     live_soon(&mut seen, &[1]).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_process_goes_when_its_lease_ends() {
     let redis = RedisServer::start(&[]);
     let (watcher, thread, url) = (
@@ -55,7 +55,7 @@ async fn a_killed_process_goes_when_its_lease_ends() {
     live_soon(&mut seen, &[]).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn while_redis_is_away_the_live_set_is_frozen() {
     let mut redis = RedisServer::start(&[]);
     let (watcher, thread, url) = (
@@ -84,7 +84,7 @@ async fn while_redis_is_away_the_live_set_is_frozen() {
     live_throughout(&mut seen, &[1], LEASE * 2).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_says_nothing_is_away_too() {
     let redis = RedisServer::start(&[]);
     let process = Process::start(&redis.url()).await;
@@ -99,7 +99,7 @@ async fn a_redis_that_says_nothing_is_away_too() {
     live_soon(&mut seen, &[1, 2]).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_lost_its_data_takes_nobody_from_the_live() {
     let mut redis = RedisServer::start(&[]);
     let process = Process::start(&redis.url()).await;
@@ -114,7 +114,7 @@ async fn a_redis_that_lost_its_data_takes_nobody_from_the_live() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_process_starts_without_redis_and_joins_when_it_is_there() {
     let mut redis = RedisServer::start(&[]);
     redis.kill();
@@ -126,7 +126,7 @@ async fn a_process_starts_without_redis_and_joins_when_it_is_there() {
     live_soon(&mut seen, &[1]).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn only_the_right_password_opens() {
     let redis = RedisServer::start(&["requirepass right"]);
     let address = format!("127.0.0.1:{}", redis.port());
@@ -141,7 +141,7 @@ async fn only_the_right_password_opens() {
     live_soon(&mut seen, &[1]).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn over_tls_only_the_right_authority_is_believed() {
     let (authority, other) = (Authority::new(), Authority::new());
     let folder = tempfile::tempdir().unwrap();
@@ -166,7 +166,7 @@ async fn over_tls_only_the_right_authority_is_believed() {
     drop(redis);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_section_that_cannot_be_used_is_an_error_of_the_configuration() {
     let mut short = config("redis://127.0.0.1:1");
     short.lease_ms = 1;

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use crate::support::{LEASE, Process, SOON, Thread};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_holder_is_refused_at_start() {
     let redis = RedisServer::start(&[]);
     let first = Process::start(&redis.url()).await;
@@ -29,7 +29,7 @@ async fn a_second_holder_is_refused_at_start() {
     lease.snowflakes().next_id().await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn after_a_drain_the_node_is_free_at_once_and_goes_on_after_its_last_id() {
     let redis = RedisServer::start(&[]);
     let first = Process::start(&redis.url()).await;
@@ -46,7 +46,7 @@ async fn after_a_drain_the_node_is_free_at_once_and_goes_on_after_its_last_id() 
     assert!(next.snowflakes().next_id().await.unwrap() > last);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_node_of_a_killed_process_is_free_when_its_lease_ends() {
     let redis = RedisServer::start(&[]);
     let (thread, url) = (Thread::new(), redis.url());
@@ -64,7 +64,7 @@ async fn the_node_of_a_killed_process_is_free_when_its_lease_ends() {
     assert!(lease.snowflakes().next_id().await.unwrap() > last);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_outlives_an_outage_and_a_loss_of_the_data() {
     let mut redis = RedisServer::start(&[]);
     let first = Process::start(&redis.url()).await;
@@ -80,7 +80,7 @@ async fn a_node_outlives_an_outage_and_a_loss_of_the_data() {
     assert!(next.epoch() > lease.epoch(), "epochs rise across a loss");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn who_was_away_while_another_took_the_node_stops() {
     let redis = RedisServer::start(&[]);
     let (thread, url) = (Thread::new(), redis.url());
@@ -100,7 +100,7 @@ async fn who_was_away_while_another_took_the_node_stops() {
     new.snowflakes().next_id().await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_ends_waits_for_no_redis() {
     let mut redis = RedisServer::start(&[]);
     redis.kill();

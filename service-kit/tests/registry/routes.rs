@@ -29,7 +29,7 @@ async fn found_soon(process: &Process, expected: &[(u64, InstanceId, u64)]) {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_subject_leads_to_its_sessions_until_they_end() {
     let redis = RedisServer::start(&[]);
     let (here, there) = (
@@ -50,7 +50,7 @@ async fn a_subject_leads_to_its_sessions_until_they_end() {
     assert_eq!(found(&here, ROBOT).await, []);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_older_epoch_neither_takes_a_session_nor_ends_it() {
     let redis = RedisServer::start(&[]);
     let (here, there) = (
@@ -71,7 +71,7 @@ async fn an_older_epoch_neither_takes_a_session_nor_ends_it() {
     found_soon(&here, &[(100, THERE, high), (101, HERE, 1)]).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_was_away_is_told_everything_again() {
     let mut redis = RedisServer::start(&[]);
     let process = Process::start(&redis.url()).await;
@@ -84,7 +84,7 @@ async fn a_redis_that_was_away_is_told_everything_again() {
     found_soon(&process, &[(100, HERE, 1), (200, HERE, 1)]).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_loss_that_nobody_saw_shows_in_the_announcements() {
     let mut redis = RedisServer::start(&[]);
     let process = Process::start(&redis.url()).await;
@@ -98,7 +98,7 @@ async fn a_loss_that_nobody_saw_shows_in_the_announcements() {
     redis.kill();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_routes_are_written_in_batches() {
     let redis = RedisServer::start(&["appendonly no"]);
     let process = Process::start(&redis.url()).await;

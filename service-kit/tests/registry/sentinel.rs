@@ -12,7 +12,7 @@ use crate::support::{LEASE, Process, ids, live_soon, live_throughout, until};
 /// second, on a busy machine.
 const FAIL_OVER_MAX: Duration = Duration::from_secs(10);
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fail_over_takes_nobody_from_the_live_and_the_registry_goes_on() {
     let mut redis = RedisSentinels::start();
     let process = Process::start(&redis.url()).await;
