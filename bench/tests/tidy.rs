@@ -44,6 +44,7 @@ const FENCES: [(&str, &[&str]); 5] = [
             "im-store/src/engine.rs",
             "im-store/src/sqlite",
             "im-store/src/mysql",
+            "im-store/src/testing",
             "im-store/tests",
         ],
     ),

@@ -24,3 +24,6 @@ pub mod service;
 pub mod tier;
 
 mod events;
+
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -5,10 +5,9 @@ use im_store::config::Database;
 use im_store::engine::{Engine, EngineError, Readers};
 use im_store::mysql::{Address, MySqlEngine, MySqlReaders};
 use im_store::sqlite::{SqliteEngine, SqliteReaders};
+use im_store::testing::MariaDb;
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 use tempfile::TempDir;
-
-use crate::mariadb::MariaDb;
 
 /// An engine, and an empty database for it.
 pub(crate) trait Backend: Sized + Sync {
@@ -100,7 +99,7 @@ impl Backend for MySql {
 
     async fn start() -> Self {
         Self {
-            server: MariaDb::start().await,
+            server: MariaDb::start().await.unwrap(),
         }
     }
 
@@ -117,7 +116,7 @@ impl Backend for MySql {
     }
 
     async fn execute(&self, sql: &str) {
-        self.server.execute_on("im", sql).await;
+        self.server.execute_on("im", sql).await.unwrap();
     }
 
     async fn set_version(&self, version: i64) {

@@ -91,7 +91,7 @@ async fn a_stopped_owner_holds_the_others_up_for_a_bounded_time() {
 
 /// Asks until the server has a transaction that waits for a row.
 async fn until_one_waits(backend: &MySql) {
-    let mut session = backend.server.session("im").await;
+    let mut session = backend.server.session("im").await.unwrap();
     loop {
         let status = "SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'";
         let waits: (String, String) = sqlx::query_as(status)
@@ -113,7 +113,7 @@ async fn waiting_for_a_row_is_bounded_and_refused_as_not_stored() {
     let backend = MySql::start().await;
     let (writer, _task) = start(&backend).await;
     writer.append(text(pair(), 1, 1, "x")).await.unwrap();
-    let mut session = backend.server.session("im").await;
+    let mut session = backend.server.session("im").await.unwrap();
     run(&mut session, "BEGIN").await;
     run(&mut session, "UPDATE conversations SET name = name").await;
     let began = Instant::now();
@@ -137,7 +137,7 @@ async fn a_deadlock_is_decided_anew() {
     }
     drop(writer);
     engine = task.await.unwrap();
-    let mut session = backend.server.session("im").await;
+    let mut session = backend.server.session("im").await.unwrap();
     run(&mut session, "CREATE TABLE weight (n INT) ENGINE = InnoDB").await;
     run(&mut session, "BEGIN").await;
     run(
@@ -211,7 +211,7 @@ async fn a_server_killed_again_and_again_loses_nothing_acknowledged() {
     while acknowledged.recv().await.is_some() {
         count += 1;
         if count % 400 == 0 && count < 1600 {
-            tokio::task::block_in_place(|| backend.server.restart(&[]));
+            backend.server.restart(&[]).await.unwrap();
         }
     }
     assert_eq!(count, 4 * u32::from(MESSAGES));
@@ -242,12 +242,12 @@ async fn a_server_that_may_lose_or_cut_is_refused() {
         ),
         ("--max-allowed-packet=1M", "max_allowed_packet"),
     ] {
-        backend.server.restart(&[setting]);
+        backend.server.restart(&[setting]).await.unwrap();
         let refused = backend.try_engine().await.err().unwrap();
         let named = matches!(refused, EngineError::Setting { name: of, .. } if of == name);
         assert!(named, "{refused}");
     }
-    backend.server.restart(&[]);
+    backend.server.restart(&[]).await.unwrap();
     drop(backend.engine().await);
 }
 
@@ -262,7 +262,9 @@ async fn the_server_proves_who_it_is_when_asked_to() {
     ];
     backend
         .server
-        .restart(&[&arguments[0][..], &arguments[1][..]]);
+        .restart(&[&arguments[0][..], &arguments[1][..]])
+        .await
+        .unwrap();
     let open = async |host: &str, parameters: &str| {
         let port = backend.server.port();
         let url = format!("mysql://root@{host}:{port}/im?ssl-mode={parameters}");

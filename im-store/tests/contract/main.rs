@@ -5,7 +5,6 @@
 mod backend;
 mod cut;
 mod faults;
-mod mariadb;
 mod owners;
 mod schema;
 mod service;
