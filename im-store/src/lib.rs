@@ -1,7 +1,8 @@
 //! The store: gives each message its number and keeps it, in one transaction.
 //!
 //! Read in this order. Pure: [`shard`] decides a batch, [`read`] what one account may see. The
-//! database: [`engine`] is what we ask of it, [`sqlite`] and [`mysql`] answer. The tasks: [`writer`] gathers what arrived while the previous commit ran,
+//! database: [`engine`] is what we ask of it, [`sqlite`] and [`mysql`] answer. The tasks: [`writer`] gathers what arrived while the previous commit ran
+//! (and [`cache`] is what it remembers),
 //! [`stream`] tells the router, [`marks`] writes behind. The shell: [`service`], [`config`], and [`tier`],
 //! which wires them.
 
@@ -14,6 +15,7 @@ pub mod engine;
 pub mod mysql;
 pub mod sqlite;
 
+pub mod cache;
 pub mod writer;
 
 pub mod marks;

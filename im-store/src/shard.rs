@@ -136,7 +136,8 @@ pub struct NewEntry {
 /// A head row to move.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeadMove {
-    /// What it must still be. Head zero: the row is made with the first entry of a pair.
+    /// What it must still be, in its numbers. A pair has no row before its first entry, unless a
+    /// fence has made one: that has an epoch.
     pub from: ConversationState,
     /// What it becomes.
     pub to: ConversationState,
@@ -147,6 +148,7 @@ impl HeadMove {
     #[must_use]
     pub fn is_new_pair(&self, conversation: ConversationId) -> bool {
         self.from.head == SequenceNumber::ZERO
+            && self.from.owner_epoch == 0
             && matches!(conversation.kind(), ConversationKind::Pair(..))
     }
 }

@@ -4,7 +4,7 @@
 //! the commit stream in the same order. Rare writes take their turn between two batches. Not here:
 //! what is decided ([`crate::shard`]) and how it is stored (an [`Engine`]).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use protocol::{ConversationId, ErrorCode, Refusal, SequenceNumber};
@@ -12,9 +12,10 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::cache::{self, Cache, Kept};
 use crate::engine::{Chore, Done, Engine, EngineError};
 use crate::events;
-use crate::shard::{self, Append, BatchPlan, ConversationState, Digest, Known, Verdict};
+use crate::shard::{self, Append, BatchPlan, ConversationState, Digest, Verdict};
 use crate::stream::CommitSink;
 
 /// Appends that wait for the writer. When full: the sender waits, up to its deadline.
@@ -33,15 +34,16 @@ const QUEUE_CHORES_MAX: usize = 1024;
 /// Rare writes in one transaction.
 const CHORES_TOGETHER_MAX: usize = 256;
 
-/// How often a batch is decided anew, after another owner won or a commit's answer was lost.
-const ATTEMPTS_MAX: usize = 8;
+/// How often a batch is decided anew, after another owner won or a commit's answer was lost. Those
+/// that another node of a cluster wins are over in milliseconds, and nothing makes it our turn.
+const ATTEMPTS_MAX: usize = 64;
+
+/// How often a write is attempted anew after the database itself failed.
+const FAILURES_MAX: usize = 8;
 
 /// For how long a write is attempted anew. Above the longest wait for a paused owner's rows, and
 /// with the last attempt still below the senders' timeouts.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(6);
-
-/// Conversations whose state is kept between batches. When full: all are forgotten and read again.
-const CONVERSATIONS_KEPT_MAX: usize = 64 * 1024;
 
 /// The answer to an append: it is stored and synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,18 +67,28 @@ pub struct Writer {
 
 /// The other half: runs until every [`Writer`] is gone.
 #[derive(Debug)]
-pub struct WriterTask<E> {
+pub struct WriterTask<E, C = Kept> {
     engine: E,
     appends: mpsc::Receiver<(Append, Answer<Stored>)>,
     chores: mpsc::Receiver<(Chore, Answer<Done>)>,
     sink: CommitSink,
-    /// As of our last commit. Another owner's commit shows when ours loses.
-    conversations: HashMap<ConversationId, ConversationState>,
+    /// As of our last commits. Another owner's commit shows when ours loses.
+    cache: C,
 }
 
 /// Takes the engine over; what it commits goes into `sink`.
 #[must_use]
 pub fn new<E: Engine>(engine: E, sink: CommitSink) -> (Writer, WriterTask<E>) {
+    with_cache(engine, sink, Kept::default())
+}
+
+/// The same with another memory of its conversations.
+#[must_use]
+pub fn with_cache<E: Engine, C: Cache>(
+    engine: E,
+    sink: CommitSink,
+    cache: C,
+) -> (Writer, WriterTask<E, C>) {
     let (appends, appends_queue) = mpsc::channel(QUEUE_APPENDS_MAX);
     let (chores, chores_queue) = mpsc::channel(QUEUE_CHORES_MAX);
     let task = WriterTask {
@@ -84,7 +96,7 @@ pub fn new<E: Engine>(engine: E, sink: CommitSink) -> (Writer, WriterTask<E>) {
         appends: appends_queue,
         chores: chores_queue,
         sink,
-        conversations: HashMap::new(),
+        cache,
     };
     (Writer { appends, chores }, task)
 }
@@ -117,7 +129,7 @@ async fn ask<Q, T>(queue: &mpsc::Sender<(Q, Answer<T>)>, question: Q) -> Result<
     outcome.await.map_err(unknown)?
 }
 
-impl<E: Engine> WriterTask<E> {
+impl<E: Engine, C: Cache> WriterTask<E, C> {
     /// Commits batch after batch. `unix_ms` is the clock. Gives the engine back in the end.
     pub async fn run(mut self, unix_ms: impl Fn() -> u64) -> E {
         loop {
@@ -164,7 +176,7 @@ impl<E: Engine> WriterTask<E> {
         let mut attempts = Attempts::new();
         while attempts.another() {
             let now_ms = unix_ms();
-            match self.attempt(appends, now_ms, &mut attempts).await {
+            match self.attempt(appends, now_ms).await {
                 Ok(plan) => {
                     events::batch_committed(plan.entries.len());
                     self.sink.offer(appends, &plan, now_ms);
@@ -173,30 +185,48 @@ impl<E: Engine> WriterTask<E> {
                 }
                 Err(error) => attempts.failed(error, appends.len()),
             }
-            self.conversations.clear();
+            self.cache.clear();
         }
         appends.iter().map(|_| Err(attempts.refusal())).collect()
     }
 
-    async fn attempt(
-        &mut self,
-        appends: &[Append],
-        now_ms: u64,
-        attempts: &mut Attempts,
-    ) -> Result<BatchPlan, EngineError> {
-        let known: Known = self.engine.look_up(appends, &self.conversations).await?;
-        attempts.settled();
-        let plan = shard::plan(appends, digest, &known, now_ms);
-        self.engine.commit(appends, &plan, now_ms).await?;
-        Ok(plan)
+    /// What the plan refuses without moving a head is decided once more, from the database, in a
+    /// transaction that no COMMIT under way can get past.
+    async fn attempt(&mut self, appends: &[Append], now_ms: u64) -> Result<BatchPlan, EngineError> {
+        let mut proven = BTreeSet::new();
+        loop {
+            let kept = self.remembered(appends);
+            let known = self.engine.look_up(appends, &kept).await?;
+            let plan = shard::plan(appends, digest, &known, now_ms);
+            let unproven = cache::unproven(appends, &plan);
+            if unproven.is_subset(&proven) {
+                self.engine.commit(appends, &plan, now_ms).await?;
+                return Ok(plan);
+            }
+            for conversation in &unproven {
+                self.cache.forget(*conversation);
+            }
+            self.engine.settle(&unproven);
+            proven.extend(unproven);
+        }
+    }
+
+    fn remembered(&self, appends: &[Append]) -> HashMap<ConversationId, ConversationState> {
+        let mut remembered = HashMap::new();
+        for append in appends {
+            if !remembered.contains_key(&append.conversation)
+                && let Some(state) = self.cache.state(append.conversation)
+            {
+                remembered.insert(append.conversation, state);
+            }
+        }
+        remembered
     }
 
     fn keep(&mut self, plan: &BatchPlan) {
-        if self.conversations.len() + plan.heads.len() > CONVERSATIONS_KEPT_MAX {
-            self.conversations.clear();
+        for (conversation, head) in &plan.heads {
+            self.cache.keep(*conversation, head.to.clone());
         }
-        let moved = plan.heads.iter().map(|(id, head)| (*id, head.to.clone()));
-        self.conversations.extend(moved);
     }
 
     async fn do_chores(&mut self, first: Chore, answer: Answer<Done>, now_ms: u64) {
@@ -228,8 +258,9 @@ impl<E: Engine> WriterTask<E> {
 #[derive(Debug)]
 struct Attempts {
     left: usize,
+    failures_left: usize,
     until: Instant,
-    /// A COMMIT of this write had no answer, and nothing was read back since.
+    /// A COMMIT of this write had no answer, and no later one succeeded.
     unsettled: bool,
     lost: bool,
 }
@@ -238,6 +269,7 @@ impl Attempts {
     fn new() -> Self {
         Self {
             left: ATTEMPTS_MAX,
+            failures_left: FAILURES_MAX,
             until: Instant::now() + SETTLE_TIMEOUT,
             unsettled: false,
             lost: false,
@@ -245,7 +277,7 @@ impl Attempts {
     }
 
     fn another(&mut self) -> bool {
-        let more = self.left > 0 && Instant::now() < self.until;
+        let more = self.left > 0 && self.failures_left > 0 && Instant::now() < self.until;
         self.left = self.left.saturating_sub(1);
         more
     }
@@ -256,12 +288,9 @@ impl Attempts {
         if self.lost {
             events::commit_lost();
         } else {
+            self.failures_left = self.failures_left.saturating_sub(1);
             events::commit_failed(&error, writes);
         }
-    }
-
-    const fn settled(&mut self) {
-        self.unsettled = false;
     }
 
     fn refusal(&self) -> Refusal {

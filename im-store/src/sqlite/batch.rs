@@ -155,12 +155,13 @@ async fn move_heads(
         } else {
             sqlx::query(
                 "UPDATE conversations SET head = ?, membership = ? \
-                 WHERE id = ? AND head = ? AND owner_epoch = ?",
+                 WHERE id = ? AND head = ? AND membership = ? AND owner_epoch = ?",
             )
             .bind(integer(head.to.head.0))
             .bind(integer(head.to.membership.0))
             .bind(id)
             .bind(integer(head.from.head.0))
+            .bind(integer(head.from.membership.0))
             .bind(integer(head.from.owner_epoch))
             .execute(&mut *tx)
             .await
