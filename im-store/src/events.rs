@@ -19,6 +19,12 @@ pub(crate) fn commit_failed(error: &EngineError, writes: usize) {
     tracing::error!(%error, cause = cause(error), writes, "a transaction failed");
 }
 
+/// A host of the database failed, and the next one is asked.
+pub(crate) fn host_left(host: &str, error: &EngineError) {
+    metrics::counter!("im_store_database_hosts_left_total").increment(1);
+    tracing::info!(host, %error, cause = cause(error), "going to the next host of the database");
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
 pub(crate) fn batch_committed(entries: usize) {
     if entries > 0 {

@@ -58,7 +58,7 @@ pub async fn start(
         }
         Database::MySql(address) => {
             let engine = MySqlEngine::open(address).await?;
-            let readers = MySqlReaders::open(address).await?;
+            let readers = MySqlReaders::open(address);
             Ok(wire(engine, readers, wiring, drain))
         }
     }

@@ -1,9 +1,11 @@
-//! Where a MySQL-protocol database is: `mysql://USER:PASSWORD@HOST:PORT/NAME`, and how the way to
-//! it is secured. It is shown without its user and password.
+//! Where a MySQL-protocol database is: `mysql://USER:PASSWORD@HOST:PORT/NAME`, with as many hosts
+//! as a cluster has, separated by commas; and how the way to it is secured. It is shown without its
+//! user and password.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use sqlx::ConnectOptions as _;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
@@ -18,7 +20,8 @@ const PARAMETERS: [&str; 4] = ["ssl-mode", "ssl-ca", "ssl-cert", "ssl-key"];
 /// A parsed URL.
 #[derive(Clone)]
 pub struct Address {
-    options: Box<MySqlConnectOptions>,
+    /// One for each host, in order. They differ in nothing else.
+    hosts: Arc<[MySqlConnectOptions]>,
     shown: String,
 }
 
@@ -26,7 +29,7 @@ pub struct Address {
 #[derive(Debug, Error)]
 pub enum AddressError {
     /// Not a URL of ours.
-    #[error("not of the form mysql://USER:PASSWORD@HOST:PORT/NAME")]
+    #[error("not of the form mysql://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME")]
     Form,
     /// A parameter that nobody reads.
     #[error("the parameter `{0}` is none of ssl-mode, ssl-ca, ssl-cert, ssl-key")]
@@ -49,31 +52,48 @@ impl FromStr for Address {
         if let Some(unknown) = keys.iter().find(|key| !PARAMETERS.contains(key)) {
             return Err(AddressError::Parameter((*unknown).to_owned()));
         }
-        let mut options = MySqlConnectOptions::from_str(url).map_err(AddressError::Value)?;
-        let name = options.get_database().unwrap_or_default().to_owned();
-        let host = options.get_host().to_owned();
-        let has_host = !rest.starts_with(['/', '?', ':']) && !host.is_empty();
-        if !has_host || host.contains(',') || name.is_empty() || name.contains('/') {
-            return Err(AddressError::Form);
-        }
-        if !keys.contains(&"ssl-mode") {
-            options = options.ssl_mode(ssl_mode_default(&host));
-        }
-        let shown = format!("mysql://{host}:{}/{name}", options.get_port());
-        // What a session is set to stands in one place: `session`.
-        let options = options
-            .charset("utf8mb4")
-            .collation("utf8mb4_bin")
-            .pipes_as_concat(false)
-            .no_engine_substitution(false)
-            .timezone(None)
-            .statement_cache_capacity(STATEMENTS_KEPT)
-            .disable_statement_logging();
-        Ok(Self {
-            options: Box::new(options),
-            shown,
-        })
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, name) = rest.split_at(end);
+        let user = authority.rfind('@').map_or(0, |at| at + 1);
+        let (user, hosts) = authority.split_at(user);
+        let hosts = hosts.split(',').map(|host| {
+            if host.is_empty() || host.starts_with(':') {
+                return Err(AddressError::Form);
+            }
+            let options = one_host(&format!("mysql://{user}{host}{name}"))?;
+            Ok(if keys.contains(&"ssl-mode") {
+                options
+            } else {
+                let mode = ssl_mode_default(options.get_host());
+                options.ssl_mode(mode)
+            })
+        });
+        let hosts: Arc<[_]> = hosts.collect::<Result<_, AddressError>>()?;
+        let shown: Vec<_> = hosts
+            .iter()
+            .map(|host| format!("{}:{}", host.get_host(), host.get_port()))
+            .collect();
+        let name = hosts[0].get_database().unwrap_or_default();
+        let shown = format!("mysql://{}/{name}", shown.join(","));
+        Ok(Self { hosts, shown })
     }
+}
+
+/// What a session is set to stands in one place: `session`.
+fn one_host(url: &str) -> Result<MySqlConnectOptions, AddressError> {
+    let options = MySqlConnectOptions::from_str(url).map_err(AddressError::Value)?;
+    let name = options.get_database().unwrap_or_default();
+    if name.is_empty() || name.contains('/') {
+        return Err(AddressError::Form);
+    }
+    Ok(options
+        .charset("utf8mb4")
+        .collation("utf8mb4_bin")
+        .pipes_as_concat(false)
+        .no_engine_substitution(false)
+        .timezone(None)
+        .statement_cache_capacity(STATEMENTS_KEPT)
+        .disable_statement_logging())
 }
 
 /// On this machine TLS is used if the server has it; beyond, the server proves who it is.
@@ -88,8 +108,9 @@ fn ssl_mode_default(host: &str) -> MySqlSslMode {
 }
 
 impl Address {
-    pub(super) fn options(&self) -> &MySqlConnectOptions {
-        &self.options
+    /// At least one.
+    pub(super) fn hosts(&self) -> &[MySqlConnectOptions] {
+        &self.hosts
     }
 }
 
@@ -112,7 +133,7 @@ mod tests {
     #[test]
     fn an_address_has_all_its_parts_and_is_shown_without_the_secret() {
         let address: Address = "mysql://im:p%40ss@db.example:3307/fleet".parse().unwrap();
-        let options = address.options();
+        let options = &address.hosts()[0];
         assert_eq!(
             (options.get_host(), options.get_port()),
             ("db.example", 3307)
@@ -121,6 +142,26 @@ mod tests {
         assert_eq!(options.get_database(), Some("fleet"));
         assert_eq!(address.to_string(), "mysql://db.example:3307/fleet");
         assert_eq!(format!("{address:?}"), address.to_string());
+    }
+
+    #[test]
+    fn the_nodes_of_a_cluster_differ_in_their_place_alone() {
+        let url = "mysql://im:s%2Cx@db1:3307,127.0.0.1,[::1]:3308/im?ssl-ca=ca.pem";
+        let address: Address = url.parse().unwrap();
+        let places: Vec<_> = address
+            .hosts()
+            .iter()
+            .map(|host| (host.get_host(), host.get_port(), host.get_username()))
+            .collect();
+        let expected = [("db1", 3307), ("127.0.0.1", 3306), ("[::1]", 3308)];
+        assert_eq!(places, expected.map(|(host, port)| (host, port, "im")));
+        assert_eq!(
+            address.to_string(),
+            "mysql://db1:3307,127.0.0.1:3306,[::1]:3308/im"
+        );
+        let modes = address.hosts().iter().map(|host| host.get_ssl_mode());
+        let verified = modes.map(|mode| matches!(mode, MySqlSslMode::VerifyIdentity));
+        assert!(verified.eq([true, false, false]));
     }
 
     #[test]
@@ -137,7 +178,7 @@ mod tests {
             ),
         ] {
             let address: Address = url.parse().unwrap();
-            let mode = address.options().get_ssl_mode();
+            let mode = address.hosts()[0].get_ssl_mode();
             assert_eq!(
                 matches!(mode, MySqlSslMode::VerifyIdentity),
                 verified,
@@ -152,7 +193,9 @@ mod tests {
             "postgres://im:secret@db/im",
             "mysql://im:secret@db:3306/",
             "mysql://im:secret@db:3306",
-            "mysql://im:secret@db1,db2/im",
+            "mysql://im:secret@db1,/im",
+            "mysql://im:secret@,db2/im",
+            "mysql://im:secret@db1,db2:notaport/im",
             "mysql://im:secret@db:notaport/im",
             "mysql://im:secret@db/im?ssl-mode=MAYBE",
             "mysql://im:secret@db/im?sslmode=DISABLED",

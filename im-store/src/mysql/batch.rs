@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use protocol::id::ConversationKind;
 use protocol::{AccountId, ConversationId, SequenceNumber};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{MySql, QueryBuilder, Row as _};
@@ -14,23 +15,64 @@ use crate::shard::{
     Append, BatchPlan, ConversationState, HeadMove, IdKey, Known, MemberChange, NewEntry, StoredId,
 };
 
-/// Waits for whoever has these heads, and keeps them until the transaction ends. A row that a
-/// COMMIT without an answer may still make is waited for as well: its writer has its key.
-pub(super) async fn hold_heads(
+/// Raises the epochs of these heads, and makes the rows of pairs that have none. Until the
+/// transaction ends nobody else moves them; once it has committed, nobody who began before can.
+pub(super) async fn fence(
     connection: &mut MySqlConnection,
     conversations: &BTreeSet<ConversationId>,
 ) -> Result<(), EngineError> {
-    let ids: Vec<_> = conversations.iter().collect();
+    let ids: Vec<_> = conversations.iter().copied().collect();
     for ids in ids.chunks(ROWS_PER_STATEMENT_MAX) {
-        let mut query = QueryBuilder::<MySql>::new("SELECT head FROM conversations WHERE id IN (");
-        let mut list = query.separated(", ");
-        for id in ids {
-            list.push_bind(&id.as_bytes()[..]);
+        let mut query = QueryBuilder::<MySql>::new(
+            "UPDATE conversations SET owner_epoch = owner_epoch + 1 WHERE id IN (",
+        );
+        push_ids(&mut query, ids);
+        query.push(") ORDER BY id");
+        let raised = query.build().execute(&mut *connection).await?;
+        if raised.rows_affected() < ids.len() as u64 {
+            fence_new_pairs(connection, ids).await?;
         }
-        query.push(") ORDER BY id FOR UPDATE");
-        query.build().fetch_all(&mut *connection).await?;
     }
     Ok(())
+}
+
+/// An empty row, of the first epoch that is not none: whoever makes the row after it finds it taken.
+async fn fence_new_pairs(
+    connection: &mut MySqlConnection,
+    ids: &[ConversationId],
+) -> Result<(), EngineError> {
+    let mut query = QueryBuilder::<MySql>::new("SELECT id FROM conversations WHERE id IN (");
+    push_ids(&mut query, ids);
+    query.push(")");
+    let mut found = BTreeSet::new();
+    for row in query.build().fetch_all(&mut *connection).await? {
+        found.insert(conversation_id(row.try_get(0)?)?);
+    }
+    let mut members = Vec::new();
+    for id in ids.iter().filter(|id| !found.contains(id)) {
+        if let ConversationKind::Pair(low, high) = id.kind() {
+            sqlx::query(
+                "INSERT INTO conversations \
+                 (id, head, membership, owner_epoch, name, history_open, created_at_ms) \
+                 VALUES (?, 0, 0, 1, '', FALSE, FLOOR(UNIX_TIMESTAMP(NOW(3)) * 1000))",
+            )
+            .bind(&id.as_bytes()[..])
+            .execute(&mut *connection)
+            .await?;
+            members.extend([low, high].map(|member| (*id, member, SequenceNumber::ZERO)));
+        }
+    }
+    if members.is_empty() {
+        return Ok(());
+    }
+    insert_members(connection, &members).await
+}
+
+fn push_ids(query: &mut QueryBuilder<MySql>, ids: &[ConversationId]) {
+    let mut list = query.separated(", ");
+    for id in ids {
+        list.push_bind(id.as_bytes().to_vec());
+    }
 }
 
 /// What the planner needs to know of a batch.
@@ -114,10 +156,7 @@ async fn read_conversations(
         "SELECT id, head, membership, owner_epoch, name, history_open \
          FROM conversations WHERE id IN (",
     );
-    let mut list = heads.separated(", ");
-    for id in ids {
-        list.push_bind(&id.as_bytes()[..]);
-    }
+    push_ids(&mut heads, ids);
     heads.push(")");
     let heads = heads.build().fetch_all(&mut *connection).await?;
     if heads.is_empty() {
@@ -126,10 +165,7 @@ async fn read_conversations(
     let mut members = QueryBuilder::<MySql>::new(
         "SELECT conversation, account FROM members WHERE `left` IS NULL AND conversation IN (",
     );
-    let mut list = members.separated(", ");
-    for id in ids {
-        list.push_bind(&id.as_bytes()[..]);
-    }
+    push_ids(&mut members, ids);
     members.push(")");
     let mut by_conversation: BTreeMap<ConversationId, BTreeSet<AccountId>> = BTreeMap::new();
     for row in members.build().fetch_all(&mut *connection).await? {
@@ -200,6 +236,8 @@ async fn move_heads(
             .push_unseparated(" AS BINARY(16)) AS id, CAST(")
             .push_bind_unseparated(integer(head.from.head.0))
             .push_unseparated(" AS SIGNED) AS from_head, CAST(")
+            .push_bind_unseparated(integer(head.from.membership.0))
+            .push_unseparated(" AS SIGNED) AS from_membership, CAST(")
             .push_bind_unseparated(integer(head.from.owner_epoch))
             .push_unseparated(" AS SIGNED) AS epoch, CAST(")
             .push_bind_unseparated(integer(head.to.head.0))
@@ -208,7 +246,8 @@ async fn move_heads(
             .push_unseparated(" AS SIGNED) AS to_membership");
     }
     query.push(
-        ") n ON c.id = n.id AND c.head = n.from_head AND c.owner_epoch = n.epoch \
+        ") n ON c.id = n.id AND c.head = n.from_head \
+         AND c.membership = n.from_membership AND c.owner_epoch = n.epoch \
          SET c.head = n.to_head, c.membership = n.to_membership",
     );
     let moved = query.build().execute(connection).await?.rows_affected();

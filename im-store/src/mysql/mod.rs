@@ -1,14 +1,15 @@
-//! The MySQL-protocol engine: one server, several stores; InnoDB syncs at every commit.
+//! The MySQL-protocol engine: one server or a cluster, several stores; InnoDB syncs at every commit.
 //!
-//! [`MySqlEngine`] is the writer's one connection: `batch` looks up and commits messages, `chores`
-//! does the rare writes, `schema` the tables, `session` the settings. [`MySqlReaders`] are the
-//! connections that only read. Whatever another owner was in the way of (deadlock, lock wait,
+//! [`MySqlEngine`] is the writer's one connection, to one host until that fails: `batch` looks up
+//! and commits messages, `chores` does the rare writes, `schema` the tables, `session` the settings.
+//! [`MySqlReaders`] are the connections that only read. Whatever another owner was in the way of (deadlock, lock wait,
 //! certification, a key that is taken) is *lost*, at COMMIT too, and decided anew. What becomes of
 //! a message is decided in [`crate::shard`].
 
 mod address;
 mod batch;
 mod chores;
+mod hosts;
 mod readers;
 mod schema;
 mod session;
@@ -22,10 +23,11 @@ use protocol::{ConversationId, Refusal};
 use sqlx::mysql::{MySqlConnection, MySqlDatabaseError};
 
 pub use address::{Address, AddressError};
-pub use readers::MySqlReaders;
+pub use hosts::MySqlReaders;
 pub use session::{IDLE_WRITE_TIMEOUT_S, LOCK_WAIT_TIMEOUT_S, PACKET_BYTES_MIN};
 
 use crate::engine::{Chore, Done, Engine, EngineError};
+use crate::events;
 use crate::shard::{Append, BatchPlan, ConversationState, Known};
 
 /// Rows in one statement: a statement binds at most 65,535 values, and a message has nine.
@@ -41,17 +43,20 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// The longest wait before an attempt to connect.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-/// The writer's connection to the server. A call that ends early (an error, a dropped future) takes
+/// The writer's connection to a server. A call that ends early (an error, a dropped future) takes
 /// its connection with it: the server rolls back, and the next call connects anew.
 #[derive(Debug)]
 pub struct MySqlEngine {
     address: Address,
+    /// Which of its hosts is connected to, or next.
+    host: usize,
     /// Between calls; none when it was lost.
     idle: Option<MySqlConnection>,
-    /// Between a look-up and its commit, when the look-up holds the heads.
+    /// Between a look-up and its commit, when the look-up has fenced heads.
     holding: Option<MySqlConnection>,
-    /// The heads of an attempt that was lost or left unsettled. The next look-up locks them: it
-    /// waits for whoever has them, and then nobody is faster.
+    /// The heads of an attempt that was lost or left unsettled, or for which we were told to. The
+    /// next look-up fences them: it waits for whoever has them on the same server, and nobody who
+    /// has them on another node can commit after us.
     contended: BTreeSet<ConversationId>,
     /// Attempts to connect that failed since the last that did not.
     failures: u32,
@@ -64,21 +69,26 @@ impl MySqlEngine {
     /// # Errors
     /// Also when the server is set to something with which it may lose what we store.
     pub async fn open(address: &Address) -> Result<Self, EngineError> {
-        let mut connection = session::writer(address.options()).await?;
-        schema::migrate(&mut connection).await?;
-        Ok(Self {
+        let mut engine = Self {
             address: address.clone(),
-            idle: Some(connection),
+            host: 0,
+            idle: None,
             holding: None,
             contended: BTreeSet::new(),
             failures: 0,
             commits: 0,
-        })
+        };
+        let mut connection = engine.connect().await?;
+        schema::migrate(&mut connection).await?;
+        engine.idle = Some(connection);
+        Ok(engine)
     }
 
     /// The connection, or a new one, after a wait when the last attempts failed.
     async fn take(&mut self) -> Result<MySqlConnection, EngineError> {
-        self.holding = None;
+        if let Some(connection) = self.holding.take() {
+            self.roll_back(connection).await;
+        }
         if let Some(connection) = self.idle.take() {
             return Ok(connection);
         }
@@ -86,9 +96,35 @@ impl MySqlEngine {
             tokio::time::sleep(backoff(self.failures)).await;
         }
         self.failures = self.failures.saturating_add(1);
-        let connection = session::writer(self.address.options()).await?;
+        let connection = self.connect().await?;
         self.failures = 0;
         Ok(connection)
+    }
+
+    /// To the first host that takes us, beginning with the one that we are at.
+    async fn connect(&mut self) -> Result<MySqlConnection, EngineError> {
+        let mut left = self.address.hosts().len();
+        loop {
+            match session::writer(&self.address.hosts()[self.host]).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => {
+                    self.leave(&error);
+                    left -= 1;
+                    if left == 0 {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next connection is to the next host.
+    fn leave(&mut self, error: &EngineError) {
+        let hosts = self.address.hosts();
+        if hosts.len() > 1 {
+            events::host_left(hosts[self.host].get_host(), error);
+            self.host = (self.host + 1) % hosts.len();
+        }
     }
 
     /// Ends a transaction: COMMIT when all went well, ROLLBACK when another owner was in the way.
@@ -111,13 +147,17 @@ impl MySqlEngine {
         };
         if matches!(error, EngineError::Lost) {
             self.roll_back(connection).await;
+        } else {
+            self.leave(&error);
         }
         Err(error)
     }
 
     async fn roll_back(&mut self, mut connection: MySqlConnection) {
-        let rolled_back = within(ANSWER_TIMEOUT, execute(&mut connection, "ROLLBACK")).await;
-        self.idle = rolled_back.is_ok().then_some(connection);
+        match within(ANSWER_TIMEOUT, execute(&mut connection, "ROLLBACK")).await {
+            Ok(()) => self.idle = Some(connection),
+            Err(error) => self.leave(&EngineError::Sql(error)),
+        }
     }
 }
 
@@ -128,16 +168,16 @@ impl Engine for MySqlEngine {
         kept: &HashMap<ConversationId, ConversationState>,
     ) -> Result<Known, EngineError> {
         let mut connection = self.take().await?;
-        let holds = !self.contended.is_empty();
+        let fences = !self.contended.is_empty();
         let looking_up = async {
-            if holds {
+            if fences {
                 execute(&mut connection, "START TRANSACTION").await?;
-                batch::hold_heads(&mut connection, &self.contended).await?;
+                batch::fence(&mut connection, &self.contended).await?;
             }
             batch::look_up(&mut connection, batch, kept).await
         };
         match within(ANSWER_TIMEOUT, looking_up).await {
-            Ok(known) if holds => {
+            Ok(known) if fences => {
                 self.holding = Some(connection);
                 Ok(known)
             }
@@ -149,6 +189,10 @@ impl Engine for MySqlEngine {
         }
     }
 
+    fn settle(&mut self, conversations: &BTreeSet<ConversationId>) {
+        self.contended.extend(conversations);
+    }
+
     async fn commit(
         &mut self,
         batch: &[Append],
@@ -158,11 +202,12 @@ impl Engine for MySqlEngine {
         let held = self.holding.take();
         if plan.entries.is_empty() {
             if let Some(connection) = held {
-                self.roll_back(connection).await;
+                self.end(connection, Ok(())).await?;
             }
             self.contended.clear();
             return Ok(());
         }
+        // Bounded by the batch. What earlier batches left unsettled was answered as unknown.
         self.contended = plan.heads.keys().copied().collect();
         let holds = held.is_some();
         let mut connection = match held {

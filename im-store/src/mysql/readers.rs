@@ -6,10 +6,9 @@ use std::time::Duration;
 use protocol::limits::PULL_PAGE_BYTES_MAX;
 use protocol::wire::{Account, Entry, Head, Membership};
 use protocol::{AccountId, ConversationId, SequenceNumber};
-use sqlx::mysql::{MySqlPool, MySqlPoolOptions, MySqlRow};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlRow};
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 
-use super::address::Address;
 use super::chores::account;
 use super::{session, within};
 use crate::engine::{EngineError, History, MemberRows, Readers, conversation_id, integer, number};
@@ -22,7 +21,7 @@ const READERS_MAX: u32 = 8;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a read may take, the wait for its connection included.
-const READ_TIMEOUT: Duration = Duration::from_secs(8);
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Entries in the first statement of a page; each further one asks for twice as many. The server
 /// sends all that a statement selects, and a page may be full after one long entry.
@@ -31,35 +30,25 @@ const HISTORY_ROWS_FIRST: u32 = 32;
 /// Entries in one statement of a page, at most.
 const HISTORY_ROWS_MAX: u32 = 128;
 
-/// Well above what a server takes to commit or to give up what it was sent.
-const LATE_COMMITS: Duration = Duration::from_secs(10);
-
-/// Reads. Clones share the connections.
+/// Reads on one host. Clones share the connections.
 #[derive(Debug, Clone)]
-pub struct MySqlReaders {
+pub(super) struct HostReaders {
     pool: MySqlPool,
 }
 
-impl MySqlReaders {
-    /// On a database that an engine has opened before.
-    pub async fn open(address: &Address) -> Result<Self, EngineError> {
+impl HostReaders {
+    /// Connects when it is first asked.
+    pub(super) fn new(host: &MySqlConnectOptions) -> Self {
         let pool = MySqlPoolOptions::new()
             .max_connections(READERS_MAX)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(|connection, _| Box::pin(session::reader(connection)))
-            .connect_with(address.options().clone())
-            .await?;
-        Ok(Self { pool })
+            .connect_lazy_with(host.clone());
+        Self { pool }
     }
 }
 
-impl Readers for MySqlReaders {
-    /// A server that was stopped carries out what waits in its sockets when it goes on. Longer than
-    /// that the session of whoever died is not kept.
-    fn late_commits(&self) -> Option<Duration> {
-        Some(LATE_COMMITS)
-    }
-
+impl Readers for HostReaders {
     async fn close(&self) {
         self.pool.close().await;
     }

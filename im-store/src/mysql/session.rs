@@ -1,5 +1,6 @@
 //! A connection as we want it: what the session is set to, and what the server must be set to.
 
+use std::io;
 use std::time::Duration;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
@@ -54,6 +55,30 @@ async fn set(connection: &mut MySqlConnection, isolation: &'static str) -> Resul
         .execute(&mut *connection)
         .await?;
     sqlx::raw_sql(isolation).execute(&mut *connection).await?;
+    join_cluster(connection).await
+}
+
+/// On a node of a cluster every read waits until the node has what the others have committed; and a
+/// node that is no part of the cluster now is left alone.
+async fn join_cluster(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+    let clustered = "SHOW GLOBAL VARIABLES WHERE Variable_name = 'wsrep_on' AND Value = 'ON'";
+    let clustered = sqlx::raw_sql(clustered)
+        .fetch_optional(&mut *connection)
+        .await?;
+    if clustered.is_none() {
+        return Ok(());
+    }
+    let ready = "SHOW GLOBAL STATUS WHERE Variable_name = 'wsrep_ready' AND Value = 'ON'";
+    let ready = sqlx::raw_sql(ready)
+        .fetch_optional(&mut *connection)
+        .await?;
+    if ready.is_none() {
+        let why = "this node takes no statements: it is no part of its cluster now";
+        return Err(sqlx::Error::Io(io::Error::other(why)));
+    }
+    sqlx::raw_sql("SET SESSION wsrep_sync_wait = 1")
+        .execute(&mut *connection)
+        .await?;
     Ok(())
 }
 

@@ -112,7 +112,7 @@ impl Backend for MySql {
     }
 
     async fn readers(&self) -> MySqlReaders {
-        MySqlReaders::open(&self.address()).await.unwrap()
+        MySqlReaders::open(&self.address())
     }
 
     async fn execute(&self, sql: &str) {

@@ -37,6 +37,9 @@ pub(crate) struct Line {
 /// COM_QUERY, and what it says.
 const COMMIT: &[u8] = b"\x03COMMIT";
 
+/// By this statement a session waits for a row that another has.
+const FENCE: &[u8] = b"owner_epoch = owner_epoch + 1";
+
 impl Line {
     pub(crate) async fn to(port: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -117,7 +120,7 @@ impl Line {
                     delayed.forget();
                 }
             }
-            waits = said.windows(10).any(|part| part == b"FOR UPDATE");
+            waits = said.windows(FENCE.len()).any(|part| part == FENCE);
         }
         back.abort();
     }

@@ -1,0 +1,134 @@
+//! The readers of all hosts: one of them is asked until it fails, and then the next one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use protocol::wire::{Account, Head, Membership};
+use protocol::{AccountId, ConversationId, SequenceNumber};
+
+use super::address::Address;
+use super::readers::{HostReaders, READ_TIMEOUT};
+use super::within;
+use crate::engine::{EngineError, History, MemberRows, Readers};
+use crate::events;
+
+/// How long one of several hosts may take. Two of three may be away, and a read still ends in time.
+const HOST_TIMEOUT: Duration = Duration::from_millis(2500);
+
+/// Well above what a server takes to commit or to give up what it was sent.
+const LATE_COMMITS: Duration = Duration::from_secs(10);
+
+/// Reads. Clones share the connections.
+#[derive(Debug, Clone)]
+pub struct MySqlReaders {
+    hosts: Arc<[(String, HostReaders)]>,
+    /// Which one is asked first.
+    first: Arc<AtomicUsize>,
+}
+
+impl MySqlReaders {
+    /// On a database that an engine has opened before.
+    #[must_use]
+    pub fn open(address: &Address) -> Self {
+        let hosts = address.hosts().iter();
+        let hosts = hosts.map(|host| (host.get_host().to_owned(), HostReaders::new(host)));
+        Self {
+            hosts: hosts.collect(),
+            first: Arc::default(),
+        }
+    }
+
+    fn host_timeout(&self) -> Duration {
+        if self.hosts.len() > 1 {
+            HOST_TIMEOUT
+        } else {
+            READ_TIMEOUT
+        }
+    }
+
+    /// After this answer of the host at `at`, whether another one is to be asked.
+    fn go_on<T>(&self, at: usize, tried: usize, answer: &Result<T, EngineError>) -> bool {
+        let Err(error @ EngineError::Sql(_)) = answer else {
+            return false;
+        };
+        if self.hosts.len() > 1 {
+            events::host_left(&self.hosts[at].0, error);
+            self.first
+                .store((at + 1) % self.hosts.len(), Ordering::Relaxed);
+        }
+        tried < self.hosts.len()
+    }
+}
+
+/// The first answer that is not a failure of its host, or the last failure.
+macro_rules! ask {
+    ($self:ident, $host:ident => $question:expr) => {{
+        let first = $self.first.load(Ordering::Relaxed);
+        let mut tried = 0;
+        loop {
+            let at = (first + tried) % $self.hosts.len();
+            let $host = &$self.hosts[at].1;
+            let answer = within($self.host_timeout(), $question).await;
+            tried += 1;
+            if !$self.go_on(at, tried, &answer) {
+                return answer;
+            }
+        }
+    }};
+}
+
+impl Readers for MySqlReaders {
+    /// A server that was stopped carries out what waits in its sockets when it goes on. Longer than
+    /// that the session of whoever died is not kept.
+    fn late_commits(&self) -> Option<Duration> {
+        Some(LATE_COMMITS)
+    }
+
+    async fn close(&self) {
+        for (_, host) in self.hosts.iter() {
+            host.close().await;
+        }
+    }
+
+    async fn history(
+        &self,
+        conversation: ConversationId,
+        account: AccountId,
+        after: SequenceNumber,
+        limit: u32,
+    ) -> Result<Option<History>, EngineError> {
+        ask!(self, host => host.history(conversation, account, after, limit))
+    }
+
+    async fn members(
+        &self,
+        conversation: ConversationId,
+        after: AccountId,
+        limit: u32,
+    ) -> Result<Option<MemberRows>, EngineError> {
+        ask!(self, host => host.members(conversation, after, limit))
+    }
+
+    async fn memberships(
+        &self,
+        account: AccountId,
+        after: &[u8],
+        limit: u32,
+    ) -> Result<Vec<Membership>, EngineError> {
+        ask!(self, host => host.memberships(account, after, limit))
+    }
+
+    async fn accounts(
+        &self,
+        fleet: &str,
+        names: &[String],
+        ids: &[u64],
+    ) -> Result<Vec<Account>, EngineError> {
+        ask!(self, host => host.accounts(fleet, names, ids))
+    }
+
+    async fn heads(&self, after: &[u8], limit: u32) -> Result<Vec<Head>, EngineError> {
+        ask!(self, host => host.heads(after, limit))
+    }
+}
