@@ -18,17 +18,16 @@ use crate::shard::{Append, BatchPlan, ConversationState, Known};
 /// connects anew, and finds out what an attempt before it has left.
 pub trait Engine: Send + 'static {
     /// What the planner needs to know of a batch. What is `kept` is not read again: if it is no
-    /// longer true the commit loses. After an attempt that was lost or left unsettled, nothing of
-    /// that attempt can be stored any more once the commit of this one has succeeded.
+    /// longer true the commit loses. After an attempt that was lost or left unsettled it makes sure
+    /// that that one is over, so that what it finds is final.
     fn look_up(
         &mut self,
         batch: &[Append],
         kept: &HashMap<ConversationId, ConversationState>,
     ) -> impl Future<Output = Result<Known, EngineError>> + Send;
 
-    /// Makes the next look-up as final for these as for an attempt that was lost: when its commit
-    /// has succeeded, even with nothing to store, no COMMIT under way before it can. An engine of
-    /// one owner has none under way.
+    /// Makes the next look-up as final for these as after an attempt that was lost: no COMMIT that is
+    /// under way, of whichever owner, changes what it finds. An engine of one owner needs nothing.
     fn settle(&mut self, _conversations: &BTreeSet<ConversationId>) {}
 
     /// Stores and syncs a planned batch, if every head still is what the plan was made from.

@@ -15,8 +15,24 @@ use crate::shard::{
     Append, BatchPlan, ConversationState, HeadMove, IdKey, Known, MemberChange, NewEntry, StoredId,
 };
 
-/// Raises the epochs of these heads, and makes the rows of pairs that have none. Until the
-/// transaction ends nobody else moves them; once it has committed, nobody who began before can.
+/// Keeps these heads until the transaction ends: on the same server nobody is faster.
+pub(super) async fn hold_heads(
+    connection: &mut MySqlConnection,
+    conversations: &BTreeSet<ConversationId>,
+) -> Result<(), EngineError> {
+    let ids: Vec<_> = conversations.iter().copied().collect();
+    for ids in ids.chunks(ROWS_PER_STATEMENT_MAX) {
+        let mut query = QueryBuilder::<MySql>::new("SELECT head FROM conversations WHERE id IN (");
+        push_ids(&mut query, ids);
+        query.push(") ORDER BY id FOR UPDATE");
+        query.build().fetch_all(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Raises the epochs of these heads, and makes the rows of pairs that have none. It waits for
+/// whoever has them on the same server; once it has committed, nobody who began before can move
+/// them on any.
 pub(super) async fn fence(
     connection: &mut MySqlConnection,
     conversations: &BTreeSet<ConversationId>,

@@ -16,6 +16,7 @@ mod session;
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::time::Duration;
 
@@ -43,6 +44,10 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// The longest wait before an attempt to connect.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
+/// The longest wait after a loss to an owner on another node, where no lock gives each its turn.
+/// Long enough for the other to commit.
+const CONTENTION_WAIT_MAX: Duration = Duration::from_millis(30);
+
 /// The writer's connection to a server. A call that ends early (an error, a dropped future) takes
 /// its connection with it: the server rolls back, and the next call connects anew.
 #[derive(Debug)]
@@ -52,11 +57,13 @@ pub struct MySqlEngine {
     host: usize,
     /// Between calls; none when it was lost.
     idle: Option<MySqlConnection>,
-    /// Between a look-up and its commit, when the look-up has fenced heads.
+    /// Between a look-up and its commit, when the look-up holds the heads.
     holding: Option<MySqlConnection>,
+    /// Whether the last transaction was lost.
+    lost: bool,
     /// The heads of an attempt that was lost or left unsettled, or for which we were told to. The
-    /// next look-up fences them: it waits for whoever has them on the same server, and nobody who
-    /// has them on another node can commit after us.
+    /// next look-up fences them, so that what it finds is final; and holds them, so that nobody on
+    /// the same server is faster.
     contended: BTreeSet<ConversationId>,
     /// Attempts to connect that failed since the last that did not.
     failures: u32,
@@ -74,6 +81,7 @@ impl MySqlEngine {
             host: 0,
             idle: None,
             holding: None,
+            lost: false,
             contended: BTreeSet::new(),
             failures: 0,
             commits: 0,
@@ -127,6 +135,16 @@ impl MySqlEngine {
         }
     }
 
+    /// When this has succeeded, nothing that began before it can move these heads.
+    async fn fence(&self, connection: &mut MySqlConnection) -> Result<(), EngineError> {
+        let fencing = async {
+            execute(connection, "START TRANSACTION").await?;
+            batch::fence(connection, &self.contended).await?;
+            Ok(execute(connection, "COMMIT").await?)
+        };
+        within(ANSWER_TIMEOUT, fencing).await
+    }
+
     /// Ends a transaction: COMMIT when all went well, ROLLBACK when another owner was in the way.
     /// After any other error the connection is dropped.
     async fn end<T>(
@@ -145,7 +163,8 @@ impl MySqlEngine {
             Err(EngineError::Sql(error)) => lost_or(error, EngineError::Sql),
             Err(error) => error,
         };
-        if matches!(error, EngineError::Lost) {
+        self.lost = matches!(error, EngineError::Lost);
+        if self.lost {
             self.roll_back(connection).await;
         } else {
             self.leave(&error);
@@ -156,6 +175,8 @@ impl MySqlEngine {
     async fn roll_back(&mut self, mut connection: MySqlConnection) {
         match within(ANSWER_TIMEOUT, execute(&mut connection, "ROLLBACK")).await {
             Ok(()) => self.idle = Some(connection),
+            // It was rolled back for the sake of another.
+            Err(error) if is_conflict(&error) => self.idle = Some(connection),
             Err(error) => self.leave(&EngineError::Sql(error)),
         }
     }
@@ -167,12 +188,18 @@ impl Engine for MySqlEngine {
         batch: &[Append],
         kept: &HashMap<ConversationId, ConversationState>,
     ) -> Result<Known, EngineError> {
+        if self.lost && self.address.hosts().len() > 1 {
+            tokio::time::sleep(contention_wait()).await;
+        }
         let mut connection = self.take().await?;
         let fences = !self.contended.is_empty();
+        if fences && let Err(error) = self.fence(&mut connection).await {
+            return self.end(connection, Err(error)).await;
+        }
         let looking_up = async {
             if fences {
                 execute(&mut connection, "START TRANSACTION").await?;
-                batch::fence(&mut connection, &self.contended).await?;
+                batch::hold_heads(&mut connection, &self.contended).await?;
             }
             batch::look_up(&mut connection, batch, kept).await
         };
@@ -202,7 +229,7 @@ impl Engine for MySqlEngine {
         let held = self.holding.take();
         if plan.entries.is_empty() {
             if let Some(connection) = held {
-                self.end(connection, Ok(())).await?;
+                self.roll_back(connection).await;
             }
             self.contended.clear();
             return Ok(());
@@ -223,6 +250,7 @@ impl Engine for MySqlEngine {
         let written = within(ANSWER_TIMEOUT, writing).await;
         self.end(connection, written).await?;
         self.contended.clear();
+        self.lost = false;
         self.commits += 1;
         Ok(())
     }
@@ -294,6 +322,12 @@ fn backoff(failures: u32) -> Duration {
         return BACKOFF_MAX;
     }
     BACKOFF_MIN.saturating_mul(doubled).min(BACKOFF_MAX)
+}
+
+/// Another one each time: owners that always met would always lose.
+fn contention_wait() -> Duration {
+    let random = RandomState::new().build_hasher().finish().to_ne_bytes();
+    CONTENTION_WAIT_MAX * u32::from(random[0]) / u32::from(u8::MAX)
 }
 
 #[cfg(test)]

@@ -5,13 +5,15 @@
 mod backend;
 mod cut;
 mod faults;
+mod galera;
 mod owners;
 mod schema;
 mod service;
 mod speed;
 mod writer;
 
-/// Makes a test of each case on each engine: `sqlite::CASE` and `mysql::CASE`.
+/// Makes a test of each case on each engine: `sqlite::CASE` and `mysql::CASE`; and one of all of
+/// them on a cluster.
 macro_rules! contract {
     ($($file:ident: $($case:ident),+;)+) => {
         mod sqlite {
@@ -28,6 +30,14 @@ macro_rules! contract {
                 use crate::backend::{Backend, MySql};
                 crate::$file::$case(&MySql::start().await).await;
             })+)+
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn the_whole_contract_on_a_cluster() {
+            galera::one_by_one(&[
+                $($((stringify!($case), |nodes| Box::pin(crate::$file::$case(nodes))),)+)+
+            ])
+            .await;
         }
     };
 }

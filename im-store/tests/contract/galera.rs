@@ -1,0 +1,225 @@
+//! A cluster of three: the whole contract, owners on different nodes, and the loss of any node.
+//!
+//! A cluster takes seconds to start, so that a few tests share one each, case after case.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use im_store::config::Database;
+use im_store::engine::EngineError;
+use im_store::mysql::{Address, MySqlEngine, MySqlReaders};
+use im_store::testing::{Galera, NODES};
+use im_store::writer::Writer;
+use protocol::{AccountId, ConversationId, ErrorCode};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::backend::Backend;
+use crate::writer::{history, own, pair, text};
+
+/// A cluster. Each engine that it opens begins at another node.
+pub(crate) struct Nodes {
+    pub(crate) cluster: Galera,
+    opened: AtomicUsize,
+}
+
+impl Nodes {
+    fn from(&self, first: usize) -> Address {
+        self.cluster.url_from(first, "im").parse().unwrap()
+    }
+
+    fn next(&self) -> Address {
+        self.from(self.opened.fetch_add(1, Ordering::Relaxed) % NODES)
+    }
+
+    /// As if it had been founded now.
+    async fn empty(&self) {
+        let anew = "DROP DATABASE im; CREATE DATABASE im";
+        self.cluster.execute_on(0, anew).await.unwrap();
+    }
+}
+
+impl Backend for Nodes {
+    type Engine = MySqlEngine;
+    type Readers = MySqlReaders;
+
+    async fn start() -> Self {
+        Self {
+            cluster: Galera::start().await.unwrap(),
+            opened: 0.into(),
+        }
+    }
+
+    fn database(&self) -> Database {
+        Database::MySql(self.next())
+    }
+
+    async fn try_engine(&self) -> Result<MySqlEngine, EngineError> {
+        MySqlEngine::open(&self.next()).await
+    }
+
+    async fn readers(&self) -> MySqlReaders {
+        MySqlReaders::open(&self.next())
+    }
+
+    async fn execute(&self, sql: &str) {
+        self.cluster.execute_on(0, sql).await.unwrap();
+    }
+
+    async fn set_version(&self, version: i64) {
+        self.execute(&format!("INSERT INTO im_store_schema VALUES ({version})"))
+            .await;
+    }
+}
+
+/// One case after the other, each on an empty database.
+pub(crate) async fn one_by_one(cases: &[(&str, Case)]) {
+    let nodes = Nodes::start().await;
+    for (name, case) in cases {
+        nodes.empty().await;
+        let began = Instant::now();
+        case(&nodes).await;
+        say(&format!("{name}: {:?}", began.elapsed()));
+    }
+}
+
+pub(crate) type Case = for<'a> fn(&'a Nodes) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+#[expect(clippy::print_stdout, reason = "for whoever asks what took how long")]
+fn say(what: &str) {
+    println!("{what}");
+}
+
+/// Robots that send without an end, each until it is acknowledged.
+struct Load {
+    stop: watch::Sender<bool>,
+    robots: Vec<JoinHandle<Sent>>,
+}
+
+/// What one robot was told.
+struct Sent {
+    conversation: ConversationId,
+    sender: u64,
+    acked: BTreeMap<u16, u64>,
+    longest: Duration,
+}
+
+impl Load {
+    fn start(writer: &Writer) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let robots = (1..=8).map(|sender| {
+            let (writer, stopped) = (writer.clone(), stopped.clone());
+            tokio::spawn(send(writer, sender, stopped))
+        });
+        Self {
+            robots: robots.collect(),
+            stop,
+        }
+    }
+
+    /// The longest that one message took; all of them are checked against the log.
+    async fn end(self, backend: &impl Backend) -> Duration {
+        self.stop.send(true).unwrap();
+        let mut longest = Duration::ZERO;
+        for robot in self.robots {
+            let sent = robot.await.unwrap();
+            longest = longest.max(sent.longest);
+            let log = history(backend, sent.conversation, sent.sender).await;
+            let numbers = log.entries.iter().map(|entry| entry.sequence);
+            assert!(numbers.eq(1..=sent.acked.len() as u64), "dense, and once");
+            for (id, sequence) in sent.acked {
+                let at = usize::try_from(sequence).unwrap() - 1;
+                let message = text(sent.conversation, sent.sender, id, "x").message_id;
+                assert_eq!(log.entries[at].client_message_id, message.to_bytes());
+            }
+        }
+        longest
+    }
+}
+
+async fn send(writer: Writer, sender: u64, stopped: watch::Receiver<bool>) -> Sent {
+    let conversation = ConversationId::pair(AccountId(sender), AccountId(99));
+    let mut sent = Sent {
+        conversation,
+        sender,
+        acked: BTreeMap::new(),
+        longest: Duration::ZERO,
+    };
+    // A page of history in the end.
+    for id in 0..5000 {
+        if *stopped.borrow() {
+            break;
+        }
+        let began = Instant::now();
+        let stored = until_acknowledged(&writer, conversation, sender, id).await;
+        sent.longest = sent.longest.max(began.elapsed());
+        sent.acked.insert(id, stored);
+    }
+    sent
+}
+
+/// As the SDK does: the same id again and again.
+async fn until_acknowledged(
+    writer: &Writer,
+    conversation: ConversationId,
+    sender: u64,
+    id: u16,
+) -> u64 {
+    loop {
+        match writer.append(text(conversation, sender, id, "x")).await {
+            Ok(stored) => return stored.sequence.0,
+            Err(refusal) => assert!(
+                matches!(
+                    refusal.code,
+                    ErrorCode::Unavailable | ErrorCode::OutcomeUnknown
+                ),
+                "{refusal}"
+            ),
+        }
+    }
+}
+
+/// How long a message may take when a node is lost: the others count it out, and a store that was
+/// connected to it finds another. Far below the send timeout.
+const LOSS_TIMEOUT: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_node_may_be_lost_and_nothing_acknowledged_is() {
+    let mut nodes = Nodes::start().await;
+    // It is connected to the first node, until that is lost.
+    for (node, paused) in [(0, false), (1, false), (2, false), (0, true), (1, true)] {
+        nodes.empty().await;
+        let engine = MySqlEngine::open(&nodes.from(0)).await.unwrap();
+        let (writer, _task) = own(engine);
+        let load = Load::start(&writer);
+        until_acknowledged(&writer, pair(), 1, 1).await;
+        if paused {
+            nodes.cluster.pause(node).unwrap();
+        } else {
+            nodes.cluster.kill(node).await.unwrap();
+        }
+        for other in (0..NODES).filter(|other| *other != node) {
+            nodes.cluster.synced(other, NODES - 1).await.unwrap();
+        }
+        // After the loss was noticed, another one is stored.
+        until_acknowledged(&writer, pair(), 1, 2).await;
+        if paused {
+            nodes.cluster.go_on(node).unwrap();
+        } else {
+            nodes.cluster.restart(node).await.unwrap();
+        }
+        // Until the others have it back; it may not have noticed yet that it was away.
+        for member in (0..NODES).rev() {
+            nodes.cluster.synced(member, NODES).await.unwrap();
+        }
+        until_acknowledged(&writer, pair(), 1, 3).await;
+        let longest = load.end(&nodes).await;
+        let how = if paused { "paused" } else { "killed" };
+        say(&format!("node {node} {how}: {longest:?} for one message"));
+        assert!(longest < LOSS_TIMEOUT, "{longest:?}");
+        assert_eq!(history(&nodes, pair(), 1).await.head.0, 3);
+    }
+}
