@@ -142,6 +142,15 @@ pub enum EngineError {
     /// There can be no lock beside the file.
     #[error("the file that says who owns the database cannot be locked")]
     Lock(#[source] std::io::Error),
+    /// Nothing is stored until somebody makes room.
+    #[error("there is no room left on the database's disk")]
+    Full(#[source] sqlx::Error),
+    /// Nothing can be stored in it.
+    #[error(
+        "the database's file cannot be opened for writing: look at its path, its permissions, and \
+         whether its disk is read-only"
+    )]
+    NotWritable(#[source] sqlx::Error),
     /// A row that no build of ours writes.
     #[error("the database is damaged: {0}")]
     Damaged(&'static str),

@@ -25,6 +25,20 @@ pub(crate) fn host_left(host: &str, error: &EngineError) {
     tracing::info!(host, %error, cause = cause(error), "going to the next host of the database");
 }
 
+/// A write that found no room: nothing is stored, and its senders are told so.
+pub(crate) fn commit_without_room() {
+    metrics::counter!("im_store_commits_without_room_total").increment(1);
+}
+
+/// Until somebody makes room nothing is stored.
+pub(crate) fn disk_full() {
+    tracing::error!("the database's disk is full: sends are refused until there is room");
+}
+
+pub(crate) fn disk_has_room() {
+    tracing::info!("the database's disk has room again");
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
 pub(crate) fn batch_committed(entries: usize) {
     if entries > 0 {

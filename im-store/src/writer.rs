@@ -45,6 +45,9 @@ const FAILURES_MAX: usize = 8;
 /// with the last attempt still below the senders' timeouts.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(6);
 
+/// What a sender waits, in milliseconds, before it tries a store again whose disk is full.
+const FULL_RETRY_AFTER_MS: u32 = 1000;
+
 /// The answer to an append: it is stored and synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
@@ -263,6 +266,8 @@ struct Attempts {
     /// A COMMIT of this write had no answer, and no later one succeeded.
     unsettled: bool,
     lost: bool,
+    /// The disk has no room, and will have none in a moment.
+    full: bool,
 }
 
 impl Attempts {
@@ -273,11 +278,13 @@ impl Attempts {
             until: Instant::now() + SETTLE_TIMEOUT,
             unsettled: false,
             lost: false,
+            full: false,
         }
     }
 
     fn another(&mut self) -> bool {
-        let more = self.left > 0 && self.failures_left > 0 && Instant::now() < self.until;
+        let may = self.left > 0 && self.failures_left > 0 && !self.full;
+        let more = may && Instant::now() < self.until;
         self.left = self.left.saturating_sub(1);
         more
     }
@@ -285,8 +292,11 @@ impl Attempts {
     fn failed(&mut self, error: EngineError, writes: usize) {
         self.lost = matches!(error, EngineError::Lost);
         self.unsettled |= matches!(error, EngineError::Unsettled(_));
+        self.full = matches!(error, EngineError::Full(_));
         if self.lost {
             events::commit_lost();
+        } else if self.full {
+            events::commit_without_room();
         } else {
             self.failures_left = self.failures_left.saturating_sub(1);
             events::commit_failed(&error, writes);
@@ -296,6 +306,8 @@ impl Attempts {
     fn refusal(&self) -> Refusal {
         if self.unsettled {
             Refusal::new(ErrorCode::OutcomeUnknown, "the database failed meanwhile")
+        } else if self.full {
+            Refusal::unavailable("the store's disk is full").retry_after_ms(FULL_RETRY_AFTER_MS)
         } else if self.lost {
             Refusal::unavailable("other stores keep winning; try again")
         } else {

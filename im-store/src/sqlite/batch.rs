@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use protocol::{AccountId, ConversationId, SequenceNumber};
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection as _, QueryBuilder, Row as _, Sqlite};
+use sqlx::{QueryBuilder, Row as _, Sqlite};
 
+use super::execute;
 use crate::engine::{EngineError, conversation_id, integer, message_id, number};
 use crate::shard::{
     Append, BatchPlan, ConversationState, HeadMove, IdKey, Known, NewEntry, StoredId,
@@ -111,30 +112,30 @@ async fn read_conversation(
     }))
 }
 
-/// Stores a planned batch, if every head still is what the plan was made from.
-pub(super) async fn commit(
+/// Begins a transaction and writes a planned batch, if every head still is what the plan was made
+/// from.
+pub(super) async fn write(
     connection: &mut SqliteConnection,
     batch: &[Append],
     plan: &BatchPlan,
     now_ms: u64,
 ) -> Result<(), EngineError> {
-    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-    if !move_heads(&mut tx, plan, now_ms).await? {
-        tx.rollback().await?;
+    execute(connection, "BEGIN IMMEDIATE").await?;
+    if !move_heads(connection, plan, now_ms).await? {
         return Err(EngineError::Lost);
     }
     for rows in plan.entries.chunks(ROWS_PER_STATEMENT_MAX) {
-        insert_messages(&mut tx, batch, rows, now_ms).await?;
-        insert_ids(&mut tx, batch, rows, now_ms).await?;
+        insert_messages(connection, batch, rows, now_ms).await?;
+        insert_ids(connection, batch, rows, now_ms).await?;
     }
     for entry in plan
         .entries
         .iter()
         .filter(|entry| !entry.changes.is_empty())
     {
-        change_members(&mut tx, batch[entry.index].conversation, entry).await?;
+        change_members(connection, batch[entry.index].conversation, entry).await?;
     }
-    tx.commit().await.map_err(EngineError::Unsettled)
+    Ok(())
 }
 
 /// Compare-and-set of every head of the batch. False: one of them is not what it was.

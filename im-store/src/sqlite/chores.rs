@@ -4,26 +4,26 @@
 use prost::Message as _;
 use protocol::wire::{Account, AccountKind, CapabilityCard};
 use protocol::{AccountId, ClientMessageId, ConversationId, Refusal};
+use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{Connection as _, Row as _};
 
+use super::execute;
 use crate::engine::{
     Chore, Done, EngineError, RaisedMark, conversation_id, integer, no_such_account, number,
     of_kind,
 };
 
-/// Does these in one transaction.
-pub(super) async fn chores(
+/// Begins a transaction and does these in it.
+pub(super) async fn write(
     connection: &mut SqliteConnection,
     chores: &[Chore],
     now_ms: u64,
 ) -> Result<Vec<Result<Done, Refusal>>, EngineError> {
-    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    execute(connection, "BEGIN IMMEDIATE").await?;
     let mut done = Vec::with_capacity(chores.len());
     for chore in chores {
-        done.push(carry_out(&mut tx, chore, now_ms).await?);
+        done.push(carry_out(connection, chore, now_ms).await?);
     }
-    tx.commit().await.map_err(EngineError::Unsettled)?;
     Ok(done)
 }
 

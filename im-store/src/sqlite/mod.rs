@@ -4,6 +4,10 @@
 //! does the rare writes. [`SqliteReaders`] are the connections that only read. [`Owner`] is whose file it
 //! is. What becomes of a
 //! message is decided in [`crate::shard`].
+//!
+//! What a loss of power leaves is SQLite's to mend: it syncs the folder with the first sync of a
+//! new log, the log at every commit, and the database before it uses the log's room again. A
+//! checkpoint that fails (a full disk) fails no commit: the log grows until one succeeds.
 
 mod batch;
 mod chores;
@@ -12,15 +16,17 @@ mod readers;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 
 use protocol::{ConversationId, Refusal};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, Connection as _, Error};
 
 pub use owner::Owner;
 pub use readers::SqliteReaders;
 
 use crate::engine::{Chore, Done, Engine, EngineError};
+use crate::events;
 use crate::shard::{Append, BatchPlan, ConversationState, Known};
 
 /// The version of the schema that this build writes.
@@ -29,19 +35,41 @@ const SCHEMA_VERSION: i64 = 1;
 /// Names our databases in their header (`PRAGMA application_id`): "IMST".
 const APPLICATION_ID: i64 = 0x494d_5354;
 
+/// How long a statement waits for another owner of the file. Below the senders' timeouts, also
+/// when a write is attempted anew after it.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// SQLite's result codes, without what extends them.
+const READ_ONLY: u32 = 8;
+const FULL: u32 = 13;
+const CANNOT_OPEN: u32 = 14;
+
 /// The writer's connection to the file.
 #[derive(Debug)]
 pub struct SqliteEngine {
     connection: SqliteConnection,
+    /// A COMMIT failed, and what it wrote may be in the file.
+    is_unsettled: bool,
+    /// The last write found no room.
+    is_full: bool,
     commits: u64,
 }
 
 impl SqliteEngine {
     /// Opens the file, makes it when there is none, and checks that it is ours.
     pub async fn open(path: &Path) -> Result<Self, EngineError> {
-        let connection = options(path).connect().await?;
+        match Self::open_with(&options(path)).await {
+            Err(EngineError::Sql(error)) => Err(named(error, EngineError::Sql)),
+            Err(error) => Err(error),
+            Ok(engine) => Ok(engine),
+        }
+    }
+
+    async fn open_with(options: &SqliteConnectOptions) -> Result<Self, EngineError> {
         let mut engine = Self {
-            connection,
+            connection: options.connect().await?,
+            is_unsettled: false,
+            is_full: false,
             commits: 0,
         };
         engine.migrate().await?;
@@ -80,12 +108,63 @@ impl SqliteEngine {
     }
 }
 
+impl SqliteEngine {
+    /// Ends a transaction: COMMIT when all went well, else nothing of it stays open.
+    async fn end<T>(&mut self, written: Result<T, EngineError>) -> Result<T, EngineError> {
+        let ended = match written {
+            Ok(written) => execute(&mut self.connection, "COMMIT")
+                .await
+                .map(|()| written)
+                .map_err(|error| named(error, EngineError::Unsettled)),
+            Err(EngineError::Sql(error)) => Err(named(error, EngineError::Sql)),
+            Err(error) => Err(error),
+        };
+        match &ended {
+            Ok(_) => self.is_unsettled = false,
+            Err(error) => {
+                self.is_unsettled |= matches!(error, EngineError::Unsettled(_));
+                // After most failures SQLite has done this by itself, and says so.
+                drop(execute(&mut self.connection, "ROLLBACK").await);
+            }
+        }
+        self.note_room(&ended);
+        ended
+    }
+
+    /// Said once, however many writes find none.
+    fn note_room<T>(&mut self, ended: &Result<T, EngineError>) {
+        if ended.is_ok() && self.is_full {
+            self.is_full = false;
+            events::disk_has_room();
+        }
+        if matches!(ended, Err(EngineError::Full(_))) && !self.is_full {
+            self.is_full = true;
+            events::disk_full();
+        }
+    }
+
+    /// A COMMIT that failed may have left a whole transaction behind the log's end, where the next
+    /// start would find it. Any other one takes its place.
+    async fn settle(&mut self) -> Result<(), EngineError> {
+        let written = async {
+            execute(&mut self.connection, "BEGIN IMMEDIATE").await?;
+            execute(&mut self.connection, "PRAGMA application_id = 1229804372").await?;
+            Ok(())
+        };
+        let written = written.await;
+        self.end(written).await
+    }
+}
+
 impl Engine for SqliteEngine {
     async fn look_up(
         &mut self,
         batch: &[Append],
         kept: &HashMap<ConversationId, ConversationState>,
     ) -> Result<Known, EngineError> {
+        if self.is_unsettled {
+            self.settle().await?;
+        }
         batch::look_up(&mut self.connection, batch, kept).await
     }
 
@@ -96,7 +175,8 @@ impl Engine for SqliteEngine {
         now_ms: u64,
     ) -> Result<(), EngineError> {
         if !plan.entries.is_empty() {
-            batch::commit(&mut self.connection, batch, plan, now_ms).await?;
+            let written = batch::write(&mut self.connection, batch, plan, now_ms).await;
+            self.end(written).await?;
             self.commits += 1;
         }
         Ok(())
@@ -107,12 +187,33 @@ impl Engine for SqliteEngine {
         chores: &[Chore],
         now_ms: u64,
     ) -> Result<Vec<Result<Done, Refusal>>, EngineError> {
-        chores::chores(&mut self.connection, chores, now_ms).await
+        let written = chores::write(&mut self.connection, chores, now_ms).await;
+        self.end(written).await
     }
 
     fn commits(&self) -> u64 {
         self.commits
     }
+}
+
+async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), Error> {
+    sqlx::raw_sql(sql).execute(connection).await?;
+    Ok(())
+}
+
+/// Gives a failure that somebody can mend its name. A COMMIT without room has stored nothing: what
+/// ends a transaction is written last.
+fn named(error: Error, other: fn(Error) -> EngineError) -> EngineError {
+    match code(&error) {
+        Some(FULL) => EngineError::Full(error),
+        Some(READ_ONLY | CANNOT_OPEN) => EngineError::NotWritable(error),
+        _ => other(error),
+    }
+}
+
+fn code(error: &Error) -> Option<u32> {
+    let extended = error.as_database_error()?.code()?;
+    extended.parse::<u32>().ok().map(|code| code & 0xff)
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
@@ -121,5 +222,6 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
         .disable_statement_logging()
 }

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod backend;
+mod clock;
 mod cut;
+mod disk;
 mod faults;
 mod galera;
 mod owners;
@@ -53,6 +55,9 @@ contract! {
         a_repeated_request_makes_no_second_group,
         marks_only_rise_and_never_pass_the_head,
         history_comes_in_pages_bounded_in_entries_and_bytes;
+    clock:
+        a_clock_that_jumps_moves_no_number,
+        a_clock_that_jumps_is_what_deadlines_and_ids_are_judged_by;
     owners:
         two_owners_at_once_never_skip_or_repeat_a_number,
         the_same_messages_by_two_owners_are_stored_once,
