@@ -13,6 +13,8 @@ mod batch;
 mod chores;
 mod owner;
 mod readers;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::collections::HashMap;
 use std::path::Path;
