@@ -20,7 +20,7 @@ use super::gateway::Fleet;
 use super::state::Fault;
 
 /// Kills, each with a seed of its own.
-const KILLS: u64 = 60;
+const KILLS: u64 = 200;
 
 /// A kill comes after at most so many words.
 const WORDS_MAX: usize = 60;
