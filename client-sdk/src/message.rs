@@ -8,7 +8,8 @@ use protocol::{AccountId, ClientMessageId, ConversationId, Refusal, SequenceNumb
 
 use crate::clock;
 
-/// A fresh message id of this moment.
+/// A fresh message id of this moment, as this machine's clock has it. A client that is left to
+/// choose goes by the server's.
 #[must_use]
 pub fn new_message_id() -> ClientMessageId {
     ClientMessageId::new(clock::unix_ms(), rand::random())
@@ -21,7 +22,7 @@ pub struct Outgoing {
     pub conversation: ConversationId,
     /// What it says.
     pub content: Content,
-    /// Its id; `None`: a fresh one. A derived id makes a repeat after a crash the same message.
+    /// Its id; `None`: a fresh one, of the server's time. A derived id makes a repeat after a crash the same message.
     pub client_message_id: Option<ClientMessageId>,
     /// What it may overtake on the way to its number.
     pub priority: Priority,

@@ -1,11 +1,12 @@
 //! What the handles of a client and its one task share, and what the handles ask of the task.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::{ClientMessageId, ConversationId, SessionId};
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
 
 use crate::clock;
 use crate::config::ClientConfig;
@@ -30,8 +31,10 @@ pub(crate) struct Shared {
     pub(crate) nudge: Notify,
     /// 0: not connected.
     session: AtomicU64,
-    /// The server's clock less ours, in milliseconds.
-    clock_offset_ms: AtomicI64,
+    started: Instant,
+    /// The server's clock at `started`, in milliseconds since the Unix epoch; ours until it has
+    /// said it. A clock of ours that jumps moves nothing after that.
+    started_at_ms: AtomicU64,
 }
 
 impl Shared {
@@ -43,7 +46,8 @@ impl Shared {
             arrived: Notify::new(),
             nudge: Notify::new(),
             session: AtomicU64::new(0),
-            clock_offset_ms: AtomicI64::new(0),
+            started: Instant::now(),
+            started_at_ms: AtomicU64::new(clock::unix_ms()),
         }
     }
 
@@ -60,13 +64,23 @@ impl Shared {
     }
 
     pub(crate) fn server_time_ms(&self) -> u64 {
-        clock::unix_ms().saturating_add_signed(self.clock_offset_ms.load(Ordering::Relaxed))
+        self.started_at_ms
+            .load(Ordering::Relaxed)
+            .saturating_add(self.since_start_ms())
     }
 
     pub(crate) fn set_server_time_ms(&self, server_ms: u64) {
-        let offset = i128::from(server_ms) - i128::from(clock::unix_ms());
-        self.clock_offset_ms
-            .store(i64::try_from(offset).unwrap_or(0), Ordering::Relaxed);
+        let started_at_ms = server_ms.saturating_sub(self.since_start_ms());
+        self.started_at_ms.store(started_at_ms, Ordering::Relaxed);
+    }
+
+    fn since_start_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A fresh id, which the server does not find too old or ahead, whatever our clock says.
+    pub(crate) fn new_message_id(&self) -> ClientMessageId {
+        ClientMessageId::new(self.server_time_ms(), rand::random())
     }
 }
 

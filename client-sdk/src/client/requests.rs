@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Client;
 use crate::clock;
 use crate::error::Error;
-use crate::message::{Account, Conversation, Entry, PullPage, new_message_id};
+use crate::message::{Account, Conversation, Entry, PullPage};
 use crate::requests::Request;
 use crate::shared::{Call, RequestReply};
 
@@ -48,7 +48,9 @@ impl Client {
 
     /// The same with all that can be said of it.
     pub async fn create_group_with(&self, group: NewGroup) -> Result<ConversationId, Error> {
-        let id = group.client_message_id.unwrap_or_else(new_message_id);
+        let id = group
+            .client_message_id
+            .unwrap_or_else(|| self.inner.shared.new_message_id());
         let request = wire::CreateGroup {
             client_message_id: id.to_bytes(),
             name: group.name,
@@ -68,7 +70,7 @@ impl Client {
     ) -> Result<SequenceNumber, Error> {
         let request = wire::ChangeMembers {
             conversation_id: conversation.to_bytes(),
-            client_message_id: new_message_id().to_bytes(),
+            client_message_id: self.inner.shared.new_message_id().to_bytes(),
             add: add.iter().map(|id| id.0).collect(),
             remove: remove.iter().map(|id| id.0).collect(),
         };

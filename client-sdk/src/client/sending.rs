@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::Client;
 use crate::clock;
 use crate::error::{Error, SendError};
-use crate::message::{Outgoing, Receipt, new_message_id};
+use crate::message::{Outgoing, Receipt};
 use crate::outbox::Letter;
 use crate::requests::Request;
 use crate::shared::{Call, Recovered, SendReply};
@@ -45,7 +45,9 @@ impl Client {
     /// is the ack to come; dropped, the message goes on its way all the same.
     #[must_use = "the handle says what became of the message"]
     pub fn send_nowait(&self, outgoing: Outgoing) -> SendHandle {
-        let client_message_id = outgoing.client_message_id.unwrap_or_else(new_message_id);
+        let client_message_id = outgoing
+            .client_message_id
+            .unwrap_or_else(|| self.inner.shared.new_message_id());
         let conversation = outgoing.conversation;
         let (sender, outcome) = oneshot::channel();
         if let Err((sender, error)) = self.post(outgoing, client_message_id, sender) {
@@ -68,7 +70,7 @@ impl Client {
     ) -> Result<(), Error> {
         let send = wire::Send {
             conversation_id: conversation.to_bytes(),
-            client_message_id: new_message_id().to_bytes(),
+            client_message_id: self.inner.shared.new_message_id().to_bytes(),
             kind: content::kind_of(&content).into(),
             content: content::encode(content),
             priority: wire::Priority::Telemetry.into(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use client_sdk::protocol::limits::CONTENT_BYTES_MAX;
 use client_sdk::{
     Client, ClientMessageId, Content, ConversationId, Credential, ErrorCode, Outgoing, Refusal,
-    SendError, content, journal::MemoryJournal,
+    SendError, clock, content, journal::MemoryJournal,
 };
 
 use super::gateway::Fleet;
@@ -228,4 +228,21 @@ async fn an_ephemeral_message_is_not_stored_and_not_repeated() {
         assert!(state.logs.is_empty());
     });
     assert!(pair.is_pair_of(ME));
+}
+
+/// A robot whose clock is a year off would make ids that the store refuses.
+#[tokio::test]
+async fn a_new_id_is_of_the_servers_time_whatever_our_clock_says() {
+    const YEAR_MS: i64 = 365 * 24 * 3600 * 1000;
+    for ahead in [-YEAR_MS, YEAR_MS] {
+        let fleet = Fleet::new();
+        fleet.with(|state| state.clock_ahead_ms = ahead);
+        let (client, _events) = fleet.client().await;
+        let theirs = clock::unix_ms().saturating_add_signed(ahead);
+        client.send(group(), content::text("hello")).await.unwrap();
+        let made_at_ms = ids(&fleet)[0].made_at_ms();
+        for time in [made_at_ms, client.server_time_ms()] {
+            assert!(time.abs_diff(theirs) < 60_000, "{time} {theirs}");
+        }
+    }
 }

@@ -53,6 +53,8 @@ pub(crate) struct State {
     /// For the pulls to come.
     pub(crate) pull_refusals: VecDeque<Refusal>,
     pub(crate) heartbeat_interval_ms: u32,
+    /// How far the gateways' clock is ahead of ours.
+    pub(crate) clock_ahead_ms: i64,
     pub(crate) answers_pings: bool,
     pub(crate) page_entries: usize,
     pub(super) clients: Vec<mpsc::Sender<Order>>,
@@ -77,6 +79,7 @@ impl State {
             faults: VecDeque::new(),
             pull_refusals: VecDeque::new(),
             heartbeat_interval_ms: 10_000,
+            clock_ahead_ms: 0,
             answers_pings: true,
             page_entries: 7,
             clients: Vec::new(),
@@ -157,7 +160,7 @@ impl State {
                 capabilities: None,
             }),
             heartbeat_interval_ms: self.heartbeat_interval_ms,
-            server_time_ms: clock::unix_ms(),
+            server_time_ms: clock::unix_ms().saturating_add_signed(self.clock_ahead_ms),
             limits: None,
             memberships: self.memberships(),
             more_memberships: false,
