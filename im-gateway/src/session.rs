@@ -186,6 +186,7 @@ impl Session {
             limits: Some(self.limits()),
             memberships,
             more_memberships,
+            gateways: Vec::new(),
         };
         answer(client::WELCOME, correlation, &welcome)
     }
@@ -284,6 +285,7 @@ impl Session {
                 let pong = Pong {
                     ping_sent_at_ms: ping.sent_at_ms,
                     answered_at_ms: now.unix_ms,
+                    heads: Vec::new(),
                 };
                 Next::Answer(answer(client::PONG, frame.correlation, &pong))
             }

@@ -34,6 +34,8 @@ pub mod client {
     pub const EPHEMERAL: u16 = 14;
     /// S→C: `MembershipNotice`.
     pub const MEMBERSHIP_NOTICE: u16 = 15;
+    /// S→C: `Gateways`.
+    pub const GATEWAYS: u16 = 16;
     /// C→S: `CreateGroup`; answered with `GroupCreated`.
     pub const CREATE_GROUP: u16 = 20;
     /// C→S: `ChangeMembers`; answered with `MembersChanged`.

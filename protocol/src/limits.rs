@@ -65,6 +65,15 @@ pub const CAPABILITY_CARD_BYTES_MAX: usize = 32 * 1024;
 /// The key of an ephemeral message, in bytes.
 pub const EPHEMERAL_KEY_BYTES_MAX: usize = 128;
 
+/// Heads in one Pong: some 8 KiB. More wait for the next one.
+pub const HEADS_PER_PONG_MAX: usize = 256;
+
+/// Addresses in a list of gateways. More are left out: a fleet of a million robots has fewer.
+pub const GATEWAYS_LISTED_MAX: usize = 64;
+
+/// An address in such a list, in bytes: the longest DNS name and a port.
+pub const GATEWAY_ADDRESS_BYTES_MAX: usize = 253 + 6;
+
 /// How often a client sends a Ping by default, in milliseconds.
 pub const HEARTBEAT_INTERVAL_MS_DEFAULT: u32 = 15_000;
 

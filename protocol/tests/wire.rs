@@ -35,7 +35,7 @@ const MESSAGES: &[(&str, Again)] = all! {
         Announce Announced Send SendAck Push Entry Head Marks Mark Pull PullPage Ephemeral Content
         Text Data Instruction Plan Step Command StepUpdate Summary MembershipChange MemberChange
         MembershipNotice CreateGroup GroupCreated ChangeMembers MembersChanged ListMembers
-        MemberPage ListConversations ConversationPage FindAccounts AccountsFound;
+        MemberPage ListConversations ConversationPage FindAccounts AccountsFound Gateways;
     "im.internal.v1" internal:
         Authenticate Authenticated ClientRequest ClientReply CheckMembers CheckedMembers
         AccountMarks AccountMark Memberships MembershipsPage Append Appended CreateConversation

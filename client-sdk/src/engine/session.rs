@@ -137,6 +137,7 @@ impl Session {
             let pong = wire::Pong {
                 ping_sent_at_ms: ping.sent_at_ms,
                 answered_at_ms: clock::unix_ms(),
+                heads: Vec::new(),
             };
             self.pongs.push(Frame {
                 kind: kind::PONG,

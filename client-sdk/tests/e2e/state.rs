@@ -164,6 +164,7 @@ impl State {
             limits: None,
             memberships: self.memberships(),
             more_memberships: false,
+            ..Default::default()
         }
     }
 

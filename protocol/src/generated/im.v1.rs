@@ -50,6 +50,10 @@ pub struct Welcome {
     /// There are more: ListConversations has them all.
     #[prost(bool, tag = "9")]
     pub more_memberships: bool,
+    /// Where gateways live now, HOST:PORT each, at most 64; empty: the server does not know. A client
+    /// that loses its connection goes to one of them first, then to those that it was configured with.
+    #[prost(string, repeated, tag = "11")]
+    pub gateways: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What the server accepts; a client that keeps to it is never refused for size.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -136,13 +140,26 @@ pub struct Ping {
     pub sent_at_ms: u64,
 }
 /// Kind 4: the answer to Ping.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Pong {
     #[prost(uint64, tag = "1")]
     pub ping_sent_at_ms: u64,
     /// The answering side's clock, in milliseconds since the Unix epoch.
     #[prost(uint64, tag = "2")]
     pub answered_at_ms: u64,
+    /// From the server: of conversations of the session that had entries since the last Pong, how far
+    /// they are. Read like Head frames: what was lost on the way is pulled. At most 256; those that
+    /// have waited longest first.
+    #[prost(message, repeated, tag = "3")]
+    pub heads: ::prost::alloc::vec::Vec<Head>,
+}
+/// Kind 8: the conversation has entries up to `head`, of which some were not pushed to this session.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Head {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub conversation_id: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "2")]
+    pub head: u64,
 }
 /// Kind 12: a request failed, or (correlation 0) the connection is about to be closed for a fault.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -181,6 +198,14 @@ pub struct Announce {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Announced {}
+/// Kind 16, to the client: where gateways live from now on, as in Welcome. The newest list replaces
+/// those before it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Gateways {
+    /// HOST:PORT each.
+    #[prost(string, repeated, tag = "1")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 /// Optional abilities, negotiated in Hello and Welcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -422,14 +447,6 @@ pub struct Entry {
     pub priority: i32,
     #[prost(uint64, tag = "9")]
     pub deliver_before_ms: u64,
-}
-/// Kind 8: the conversation has entries up to `head`, of which some were not pushed to this session.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Head {
-    #[prost(bytes = "bytes", tag = "1")]
-    pub conversation_id: ::prost::bytes::Bytes,
-    #[prost(uint64, tag = "2")]
-    pub head: u64,
 }
 /// Kind 9, no answer: the account has these. Cumulative; only the newest per conversation counts.
 #[derive(Clone, PartialEq, ::prost::Message)]
