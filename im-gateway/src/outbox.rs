@@ -4,14 +4,16 @@
 //!
 //! Pure. Not here: the socket.
 
+mod waiting;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use protocol::kind::client;
-use protocol::wire::{Head, Priority};
+use protocol::wire::Priority;
 use protocol::{AccountId, ConversationId, Frame, SequenceNumber};
 
+use self::waiting::{Item, LANES, Waiting, lane};
 use crate::shared_frame::SharedFrame;
 
 /// Pushes that wait for one session, in frames. When full: the conversation whose push does not
@@ -30,9 +32,6 @@ pub const EPHEMERAL_BYTES_MAX: usize = 1024 * 1024;
 
 /// Answers that wait for one session, in bytes, before nothing more is read from its socket.
 pub const ANSWER_BYTES_HIGH: usize = 1024 * 1024;
-
-/// The lanes of conversations, in the order in which they are emptied.
-const LANES: usize = 4;
 
 /// Entries of one conversation on their way.
 #[derive(Debug, Clone)]
@@ -93,25 +92,6 @@ pub struct Outbox {
 struct Limits {
     pushes: usize,
     bytes: usize,
-}
-
-/// What waits of one conversation. Its entries never overtake each other, so it stands in one lane:
-/// that of the most urgent that waits.
-#[derive(Debug)]
-struct Waiting {
-    lane: usize,
-    items: VecDeque<Item>,
-    /// How many of the items are pushes, by their lanes.
-    pushes: [usize; LANES],
-    /// Told after the items: entries up to here were not pushed.
-    head: Option<SequenceNumber>,
-}
-
-#[derive(Debug)]
-enum Item {
-    Push(Push),
-    /// The account joined or left: the newest is never dropped.
-    Notice(SharedFrame),
 }
 
 impl Default for Limits {
@@ -333,67 +313,10 @@ impl Outbox {
     }
 }
 
-impl Waiting {
-    fn take(
-        &mut self,
-        conversation: ConversationId,
-        now_ms: u64,
-        pushes: &mut usize,
-        push_bytes: &mut usize,
-    ) -> Option<SharedFrame> {
-        match self.items.pop_front() {
-            Some(Item::Notice(notice)) => Some(notice),
-            Some(Item::Push(push)) => {
-                *pushes -= 1;
-                *push_bytes -= push.frame.len();
-                if let Some(of_lane) = self.pushes.get_mut(lane(push.priority)) {
-                    *of_lane -= 1;
-                }
-                if push.deliver_before_ms != 0 && push.deliver_before_ms <= now_ms {
-                    // Pulled, the entry is a placeholder.
-                    return Some(head_frame(conversation, push.last));
-                }
-                Some(push.frame)
-            }
-            None => self.head.take().map(|head| head_frame(conversation, head)),
-        }
-    }
-
-    /// The lane of the most urgent that waits; a head and a notice count as chat.
-    fn urgency(&self) -> usize {
-        let of_pushes = self.pushes.iter().position(|pushes| *pushes > 0);
-        let has_others =
-            self.head.is_some() || self.items.len() > self.pushes.iter().sum::<usize>();
-        let of_others = has_others.then_some(lane(Priority::Chat));
-        of_pushes
-            .into_iter()
-            .chain(of_others)
-            .min()
-            .unwrap_or(LANES - 1)
-    }
-}
-
 fn place(lanes: &mut [VecDeque<ConversationId>; LANES], lane: usize, conversation: ConversationId) {
     if let Some(lane) = lanes.get_mut(lane) {
         lane.push_back(conversation);
     }
-}
-
-const fn lane(priority: Priority) -> usize {
-    match priority {
-        Priority::Emergency => 0,
-        Priority::Command => 1,
-        Priority::Chat | Priority::Unspecified => 2,
-        Priority::Telemetry => 3,
-    }
-}
-
-fn head_frame(conversation: ConversationId, head: SequenceNumber) -> SharedFrame {
-    let head = Head {
-        conversation_id: conversation.to_bytes(),
-        head: head.0,
-    };
-    SharedFrame::from(&Frame::notice(client::HEAD, &head))
 }
 
 #[cfg(test)]

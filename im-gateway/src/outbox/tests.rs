@@ -1,8 +1,9 @@
 //! The outbox by example: what is popped, in which order, and what happens when it is full.
 
 use protocol::FrameCodec;
+use protocol::kind::client;
 use protocol::limits::FRAME_BYTES_MAX;
-use protocol::wire;
+use protocol::wire::{self, Head};
 use tokio_util::codec::Decoder as _;
 
 use super::*;
