@@ -9,7 +9,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use protocol::limits::{CAPABILITY_CARD_BYTES_MAX, FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX};
+use protocol::limits::{
+    CAPABILITY_CARD_BYTES_MAX, FRAME_BYTES_MAX, GATEWAY_ADDRESS_BYTES_MAX, GATEWAYS_LISTED_MAX,
+    HELLO_FRAME_BYTES_MAX,
+};
 use protocol::wire::Membership;
 use protocol::wire::internal::Authenticate;
 use protocol::{AccountId, Frame, FrameCodec, FrameError, Refusal};
@@ -41,9 +44,13 @@ const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
 /// system does not cut the word off.
 const LINGER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// The memberships in one Welcome, encoded, in bytes: a frame, and room for the account and what is
-/// around them. The client asks for the others.
-const WELCOME_MEMBERSHIPS_BYTES_MAX: usize = FRAME_BYTES_MAX - CAPABILITY_CARD_BYTES_MAX - 4 * 1024;
+/// The memberships in one Welcome, encoded, in bytes: a frame, and room for the account, the list
+/// of gateways and what is around them. The client asks for the others.
+const WELCOME_MEMBERSHIPS_BYTES_MAX: usize =
+    FRAME_BYTES_MAX - CAPABILITY_CARD_BYTES_MAX - WELCOME_GATEWAYS_BYTES_MAX - 4 * 1024;
+
+/// The list of gateways in one Welcome, encoded, in bytes.
+const WELCOME_GATEWAYS_BYTES_MAX: usize = GATEWAYS_LISTED_MAX * (GATEWAY_ADDRESS_BYTES_MAX + 3);
 
 type Reader = FramedRead<ReadHalf<TlsStream<TcpStream>>, FrameCodec>;
 type Writer = WriteHalf<TlsStream<TcpStream>>;
@@ -119,7 +126,7 @@ async fn open(
     let introduction = match session.frame(first, now()) {
         Next::Authenticate(introduction) => introduction,
         Next::Close(word) => return Err(refused(word)),
-        Next::Nothing | Next::Answer(_) | Next::Pass(_) | Next::Marks(_) => {
+        Next::Nothing | Next::Answer(_) | Next::Pong(..) | Next::Pass(_) | Next::Marks(_) => {
             return Err(Ended::Gone("not established"));
         }
     };
@@ -141,7 +148,15 @@ async fn open(
     codec.set_zstd(introduction.zstd);
     events::session_began(handle.session, &account, &introduction);
     let memberships = (memberships, more);
-    let welcome = session.welcome(handle.session, &introduction, account, memberships, now());
+    let list = gateway.listed();
+    let welcome = session.welcome(
+        handle.session,
+        &introduction,
+        account,
+        memberships,
+        list,
+        now(),
+    );
     handle.welcome(&welcome);
     Ok(present)
 }
@@ -253,6 +268,7 @@ async fn read(
         match next {
             Next::Nothing => {}
             Next::Answer(frame) => handle.answer(&frame),
+            Next::Pong(correlation, pong) => handle.pong(correlation, pong),
             Next::Pass(passed) => {
                 events::request_passed(passed.kind);
                 let answer = Upstream::pass(&mut logic, (handle.account, handle.session), &passed);

@@ -105,6 +105,19 @@ pub(crate) fn pushed(push: &Push, sent: Sent) {
     }
 }
 
+/// An older push after a newer one of its conversation, which a session has had already.
+pub(crate) fn stale_push() {
+    metrics::counter!("im_gateway_stale_pushes_total").increment(1);
+}
+
+/// What does not fit into a list is left out of it: clients learn of the others only when one of
+/// these goes.
+pub(crate) fn gateways_listed(listed: usize, known: usize) {
+    let left_out = known.saturating_sub(listed);
+    metrics::counter!("im_gateway_gateways_left_out_total").increment(left_out as u64);
+    tracing::info!(listed, left_out, "the gateways changed");
+}
+
 /// The client does not read as fast as the conversation runs; it will pull.
 pub(crate) fn lagging(session: &SessionHandle, dropped: usize) {
     metrics::counter!("im_gateway_lagging_pushes_total").increment(dropped as u64 + 1);

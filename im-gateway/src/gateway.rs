@@ -4,6 +4,7 @@
 //! Order matters here: who is where is changed, and the routers told, by one caller at a time, so
 //! that each hears of it in the order in which it happened.
 
+mod listed;
 mod routes;
 
 use std::collections::BTreeSet;
@@ -18,7 +19,7 @@ use protocol::wire::{Mark, Membership};
 use protocol::{AccountId, ConversationId, GatewayId, Refusal, SequenceNumber, SessionId};
 use service_kit::drain::Drain;
 use service_kit::live::InstanceId;
-use service_kit::peers::Peers;
+use service_kit::peers::{LiveWatch, Peers};
 use tokio::sync::Notify;
 
 use crate::config::{LimitsConfig, SessionConfig};
@@ -56,6 +57,7 @@ pub struct Gateway {
     /// Logic.
     pub upstream: Upstream,
     routers: Peers,
+    live: LiveWatch,
     drain: Drain,
     /// Held by whoever changes who is where, until the router's link has its word of it.
     changing: Mutex<()>,
@@ -69,13 +71,15 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// With nobody here. `id` is random, and so are the ids of its sessions.
+    /// With nobody here. `id` is random, and so are the ids of its sessions. `live`: the gateways
+    /// that clients can go to; empty if that is not known.
     #[must_use]
     pub fn new(
         id: GatewayId,
         (rules, limits, drain_grace): (SessionConfig, LimitsConfig, Duration),
         upstream: Upstream,
         routers: Peers,
+        live: LiveWatch,
         drain: Drain,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -85,6 +89,7 @@ impl Gateway {
             registry: Registry::default(),
             upstream,
             routers,
+            live,
             drain,
             changing: Mutex::new(()),
             marks: Mutex::default(),
@@ -187,11 +192,13 @@ impl Gateway {
         self.resync.notify_one();
     }
 
-    /// Runs until the drain: makes good what was missed on the way from and to the router.
+    /// Runs until the drain: makes good what was missed on the way from and to the router, and
+    /// tells who the gateways are.
     pub async fn keep_in_sync(self: Arc<Self>) {
         tokio::select! {
             () = self.read_again() => {}
             () = self.register_again() => {}
+            () = self.tell_list() => {}
             () = self.drain.draining() => {}
         }
     }

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use protocol::wire::Pong;
 use protocol::{AccountId, ConversationId, Frame, SequenceNumber, SessionId};
 use tokio::sync::Notify;
 
@@ -66,12 +67,25 @@ impl SessionHandle {
         self.filled.notify_one();
     }
 
+    /// The answer to a heartbeat.
+    pub fn pong(&self, correlation: u32, pong: Pong) {
+        self.outbox.lock().pong(correlation, pong);
+        self.filled.notify_one();
+    }
+
+    /// Where gateways live from now on.
+    pub fn gateways(&self, list: SharedFrame) {
+        self.outbox.lock().gateways(list);
+        self.filled.notify_one();
+    }
+
     /// Entries of a conversation.
     pub fn push(&self, push: Push) {
         let put = self.outbox.lock().push(push);
         match put {
             Put::Queued | Put::Replaced(_) => {}
             Put::Lagging(dropped) => events::lagging(self, dropped),
+            Put::Stale => events::stale_push(),
         }
         self.filled.notify_one();
     }

@@ -45,15 +45,20 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let grace = Duration::from_millis(config.drain.grace_ms);
     let rules = (config.session, config.limits, grace);
     let (id, logic) = (GatewayId(rand::random()), Upstream::new(logics));
-    let gateway = Gateway::new(id, rules, logic, routers, drain.clone());
+    let gateways = discovery.live("im-gateway", "");
+    let gateway = Gateway::new(id, rules, logic, routers, gateways, drain.clone());
     let address = clients.local_addr()?;
     drain.spawn(logic_events.watch(|| {}));
     drain.spawn(router_link::run(Arc::clone(&gateway), router_events));
     drain.spawn(admin::serve(admin, telemetry, readiness, drain.clone()));
     drain.spawn(Arc::clone(&gateway).keep_in_sync());
     drain.spawn(Arc::clone(&gateway).pass_marks());
-    let tls = public_tls.into();
-    drain.spawn(listener::serve(clients, tls, gateway, drain.clone()));
+    drain.spawn(listener::serve(
+        clients,
+        public_tls.into(),
+        gateway,
+        drain.clone(),
+    ));
 
     discovery.announce("im-gateway", address)?;
     tracing::info!(%address, "serving");

@@ -14,6 +14,7 @@ use crate::view::Move;
 pub fn entries(fanout: Fanout) -> Result<(Push, SequenceNumber), Refusal> {
     let push = Push {
         conversation: ConversationId::from_slice(&fanout.conversation_id)?,
+        first: SequenceNumber(fanout.first_sequence),
         last: SequenceNumber(fanout.last_sequence),
         priority: fanout.priority(),
         deliver_before_ms: fanout.deliver_before_ms,

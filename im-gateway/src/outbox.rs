@@ -1,18 +1,22 @@
 //! What waits for one client, in lanes: answers first, then entries by priority, then ephemeral
 //! messages. Bounded: a client that does not read as fast as its conversations run is told their
-//! heads instead of their entries, and pulls.
+//! heads instead of their entries, and pulls. Pushes of a conversation leave in strictly rising
+//! order: an older one is dropped, a gap is passed on.
 //!
 //! Pure. Not here: the socket.
 
+mod told;
 mod waiting;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use protocol::wire::Priority;
+use protocol::kind::client;
+use protocol::wire::{Pong, Priority};
 use protocol::{AccountId, ConversationId, Frame, SequenceNumber};
 
+use self::told::{Order, Told};
 use self::waiting::{Item, LANES, Waiting, lane};
 use crate::shared_frame::SharedFrame;
 
@@ -38,6 +42,8 @@ pub const ANSWER_BYTES_HIGH: usize = 1024 * 1024;
 pub struct Push {
     /// Where they are.
     pub conversation: ConversationId,
+    /// The first of them.
+    pub first: SequenceNumber,
     /// The last of them.
     pub last: SequenceNumber,
     /// How urgent they are.
@@ -69,6 +75,8 @@ pub enum Put {
     /// It does not fit: its conversation, and so many pushes that waited already, are now told by
     /// the head.
     Lagging(usize),
+    /// It is dropped: it, or a later one, went out before.
+    Stale,
 }
 
 /// Everything that waits for one session.
@@ -81,8 +89,11 @@ pub struct Outbox {
     answer_bytes: usize,
     lanes: [VecDeque<ConversationId>; LANES],
     conversations: HashMap<ConversationId, Waiting>,
+    told: Told,
     pushes: usize,
     push_bytes: usize,
+    /// The newest list of gateways; an older one is no news any more.
+    gateways: Option<SharedFrame>,
     ephemeral_order: VecDeque<EphemeralKey>,
     ephemeral: HashMap<EphemeralKey, SharedFrame>,
     ephemeral_bytes: usize,
@@ -129,6 +140,24 @@ impl Outbox {
         self.answers.push_back(frame);
     }
 
+    /// The answer to a heartbeat. It says how far conversations are that had entries since the last
+    /// one, so that whatever was lost on the way is noticed without a new entry. What still waits
+    /// here is not lost, and is left to the next one.
+    pub fn pong(&mut self, correlation: u32, pong: Pong) {
+        let waits = |conversation: &ConversationId| self.conversations.contains_key(conversation);
+        let heads = self.told.take_news(waits);
+        let pong = Frame::notice(client::PONG, &Pong { heads, ..pong });
+        self.answer(&Frame {
+            correlation,
+            ..pong
+        });
+    }
+
+    /// Where gateways live from now on.
+    pub fn gateways(&mut self, list: SharedFrame) {
+        self.gateways = Some(list);
+    }
+
     /// Whether so much waits that no more requests should be read.
     #[must_use]
     pub const fn is_congested(&self) -> bool {
@@ -141,6 +170,14 @@ impl Outbox {
         let full = self.pushes >= self.limits.pushes
             || self.push_bytes + push.frame.len() > self.limits.bytes;
         let (conversation, last) = (push.conversation, push.last);
+        match self.told.push(conversation, push.first, last) {
+            Order::Rising => {}
+            Order::Stale => return Put::Stale,
+            Order::HeadOnly => {
+                self.head(conversation, last);
+                return Put::Lagging(0);
+            }
+        }
         let waiting = self.waiting(conversation, lane);
         if let Some(head) = &mut waiting.head {
             *head = last.max(*head);
@@ -161,6 +198,7 @@ impl Outbox {
 
     /// A conversation has entries up to here that are not pushed to this session.
     pub fn head(&mut self, conversation: ConversationId, head: SequenceNumber) {
+        self.told.head(conversation, head);
         let waiting = self.waiting(conversation, lane(Priority::Chat));
         waiting.head = waiting.head.max(Some(head));
     }
@@ -217,6 +255,9 @@ impl Outbox {
         }
         if !self.is_open {
             return None;
+        }
+        if let Some(list) = self.gateways.take() {
+            return Some(list.bytes(zstd).clone());
         }
         if let Some(frame) = self.pop_conversation(now_ms) {
             return Some(frame.bytes(zstd).clone());

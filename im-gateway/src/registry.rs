@@ -248,6 +248,14 @@ impl Registry {
         }
     }
 
+    /// Every session is told where gateways live from now on.
+    pub fn gateways(&self, list: &SharedFrame) {
+        for local in &self.accounts {
+            let sessions = local.sessions.iter();
+            sessions.for_each(|session| session.gateways(list.clone()));
+        }
+    }
+
     /// Every account that is here.
     pub fn accounts(&self) -> Vec<AccountId> {
         self.accounts.iter().map(|local| *local.key()).collect()
@@ -277,7 +285,6 @@ impl Registry {
             return Sent::Nothing;
         };
         let sent = match view.recipients(membership, push.last) {
-            Recipients::Stale => Sent::Nothing,
             Recipients::Entries(to) => Sent::Entries {
                 sessions: self.each_session(&to, |session| session.push(push.clone())),
             },
@@ -439,7 +446,7 @@ pub enum Sent {
         /// How many.
         sessions: usize,
     },
-    /// Nobody here is concerned, or it is a repeat.
+    /// Nobody here is concerned.
     Nothing,
 }
 

@@ -66,6 +66,8 @@ pub enum Next {
     Nothing,
     /// This is written.
     Answer(Frame),
+    /// A heartbeat is answered, with this correlation.
+    Pong(u32, Pong),
     /// The credential is checked; then [`Session::welcome`] or [`Session::refuse`].
     Authenticate(Introduction),
     /// The request is passed on; then [`Session::answer`].
@@ -171,6 +173,7 @@ impl Session {
         introduction: &Introduction,
         account: Account,
         (memberships, more_memberships): (Vec<Membership>, bool),
+        gateways: Vec<String>,
         now: Now,
     ) -> Frame {
         let correlation = self.leave_authentication(State::Established);
@@ -186,7 +189,7 @@ impl Session {
             limits: Some(self.limits()),
             memberships,
             more_memberships,
-            gateways: Vec::new(),
+            gateways,
         };
         answer(client::WELCOME, correlation, &welcome)
     }
@@ -285,9 +288,10 @@ impl Session {
                 let pong = Pong {
                     ping_sent_at_ms: ping.sent_at_ms,
                     answered_at_ms: now.unix_ms,
+                    // The outbox knows them.
                     heads: Vec::new(),
                 };
-                Next::Answer(answer(client::PONG, frame.correlation, &pong))
+                Next::Pong(frame.correlation, pong)
             }
             Err(refusal) => self.close(frame.correlation, &refusal),
         }

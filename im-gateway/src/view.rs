@@ -29,8 +29,6 @@ pub struct View {
     changed_at: Tick,
     /// A question about it is on its way.
     is_asked: bool,
-    /// The newest entry that went out as a push.
-    pushed: SequenceNumber,
     /// The newest entry that anybody told of.
     heard: SequenceNumber,
 }
@@ -55,8 +53,6 @@ pub enum Recipients {
     Entries(Vec<AccountId>),
     /// Only their head, to these.
     Heads(Vec<AccountId>),
-    /// Nobody: they went out before.
-    Stale,
 }
 
 impl View {
@@ -175,11 +171,7 @@ impl View {
     /// `membership`.
     pub fn recipients(&mut self, membership: SequenceNumber, last: SequenceNumber) -> Recipients {
         self.heard = self.heard.max(last);
-        if last <= self.pushed {
-            return Recipients::Stale;
-        }
         if self.as_of == Some(membership) {
-            self.pushed = last;
             let mut to: Vec<_> = self.members.iter().copied().collect();
             // The entry by which somebody leaves is the last that it gets.
             to.extend(self.leaving_at(last));

@@ -33,7 +33,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         },
         ownership: Ownership {
             me: discovery.me(),
-            stores: discovery.live("im-store", ""),
+            stores: discovery.live("im-store", "this one"),
         },
         server_tls: tls::internal_server(&config.internal_tls)?,
         listener: listen::bind("listen.address", config.listen.address).await?,

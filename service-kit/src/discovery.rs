@@ -2,6 +2,9 @@
 //! the registry of a cluster.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::watch;
 
 use crate::config::{ClusterConfig, ConfigError};
 use crate::drain::Drain;
@@ -48,11 +51,12 @@ impl Discovery {
         self.registry.as_ref()
     }
 
-    /// The processes of a tier: those that live, or the one at this address.
+    /// The processes of a tier: those that live, or the one at this address. Empty: nobody.
     #[must_use]
     pub fn live(&self, tier: &str, fixed: &str) -> LiveWatch {
         match &self.registry {
             Some(registry) => registry.watch(tier),
+            None if fixed.is_empty() => watch::channel(Arc::default()).1,
             None => peers::fixed(fixed.to_owned()),
         }
     }

@@ -233,6 +233,11 @@ impl Gateway {
                     handle.answer(&frame);
                 }
             }
+            Next::Pong(correlation, pong) => {
+                if let Some(handle) = &seat.handle {
+                    handle.pong(correlation, pong);
+                }
+            }
             Next::Authenticate(introduction) => {
                 let token = introduction.token.clone();
                 seat.introduction = Some(introduction);

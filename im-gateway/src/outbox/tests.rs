@@ -1,5 +1,7 @@
 //! The outbox by example: what is popped, in which order, and what happens when it is full.
 
+mod rising;
+
 use protocol::FrameCodec;
 use protocol::kind::client;
 use protocol::limits::FRAME_BYTES_MAX;
@@ -30,6 +32,7 @@ fn push_of(conversation: u64, sequence: u64, priority: Priority, bytes: usize) -
     };
     Push {
         conversation: group(conversation),
+        first: SequenceNumber(sequence),
         last: SequenceNumber(sequence),
         priority,
         deliver_before_ms: 0,
@@ -38,7 +41,7 @@ fn push_of(conversation: u64, sequence: u64, priority: Priority, bytes: usize) -
 }
 
 fn notice(kind: u16) -> Frame {
-    Frame::notice(kind, &wire::Pong::default())
+    Frame::notice(kind, &Pong::default())
 }
 
 fn opened() -> Outbox {
@@ -48,12 +51,17 @@ fn opened() -> Outbox {
     outbox
 }
 
+/// The next frame that comes out.
+fn popped(outbox: &mut Outbox) -> Option<Frame> {
+    let bytes = outbox.pop(NOW_MS, false)?;
+    let mut codec = FrameCodec::new(FRAME_BYTES_MAX);
+    codec.decode(&mut bytes[..].into()).unwrap()
+}
+
 /// Everything that comes out: entries as "7:4", heads as "7 head 4", other frames by kind.
 fn drained(outbox: &mut Outbox) -> Vec<String> {
     let mut told = Vec::new();
-    while let Some(bytes) = outbox.pop(NOW_MS, false) {
-        let mut codec = FrameCodec::new(FRAME_BYTES_MAX);
-        let frame = codec.decode(&mut bytes[..].into()).unwrap().unwrap();
+    while let Some(frame) = popped(outbox) {
         told.push(match frame.kind {
             client::PUSH => {
                 let push: wire::Push = protocol::error::decode_body(frame.body).unwrap();
@@ -141,15 +149,19 @@ fn bytes_are_bounded_too_and_are_given_back() {
     let mut outbox = opened();
     let bytes = 200 * 1024;
     let fit = PUSH_BYTES_MAX / bytes - 1;
+    let mut numbers = 1..;
+    let mut put = |outbox: &mut Outbox| {
+        let sequence = numbers.next().unwrap();
+        outbox.push(push_of(1, sequence, Priority::Chat, bytes))
+    };
     for round in 0..3 {
-        for sequence in 1..=fit as u64 {
-            let put = outbox.push(push_of(1, sequence, Priority::Chat, bytes));
-            assert_eq!(put, Put::Queued, "round {round}");
+        for _ in 0..fit {
+            assert_eq!(put(&mut outbox), Put::Queued, "round {round}");
         }
         assert_eq!(drained(&mut outbox).len(), fit);
     }
     let mut queued = 0;
-    while outbox.push(push_of(1, queued + 1, Priority::Chat, bytes)) == Put::Queued {
+    while put(&mut outbox) == Put::Queued {
         queued += 1;
         assert!(queued * (bytes as u64) <= PUSH_BYTES_MAX as u64);
     }

@@ -62,6 +62,7 @@ fn push(conversation: ConversationId, sequence: u64) -> Push {
     let frame = Frame::notice(client::PUSH, &wire::Push::default());
     Push {
         conversation,
+        first: SequenceNumber(sequence),
         last: SequenceNumber(sequence),
         priority: Priority::Chat,
         deliver_before_ms: 0,
@@ -131,7 +132,8 @@ fn entries_go_to_members_and_heads_until_the_view_is_known() {
         registry.push(&push(group(), 3), at(1)),
         Sent::Entries { sessions: 1 }
     );
-    assert_eq!(registry.push(&push(group(), 3), at(1)), Sent::Nothing);
+    // Told by another router, or again.
+    registry.push(&push(group(), 3), at(1));
     assert_eq!(told(&anna), [client::PUSH]);
     assert!(told(&ben).is_empty());
 }
@@ -152,6 +154,20 @@ fn pairs_need_no_view_and_one_with_oneself_is_told_once() {
     );
     registry.head(with_ben, at(4));
     assert_eq!(told(&anna), [client::PUSH, client::PUSH, client::HEAD]);
+}
+
+#[test]
+fn of_a_pair_an_older_entry_is_not_pushed_after_a_newer_one() {
+    let registry = Registry::default();
+    let anna = session(&registry, 1, ANNA);
+    let with_ben = ConversationId::pair(ANNA, BEN);
+    registry.push(&push(with_ben, 3), at(0));
+    // A session that comes later has its own order.
+    let later = session(&registry, 2, ANNA);
+    registry.push(&push(with_ben, 2), at(0));
+    registry.push(&push(with_ben, 4), at(0));
+    assert_eq!(told(&anna), [client::PUSH, client::PUSH]);
+    assert_eq!(told(&later), [client::PUSH, client::PUSH]);
 }
 
 #[test]

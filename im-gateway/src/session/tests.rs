@@ -54,7 +54,8 @@ fn established(now: Now) -> Session {
         panic!("the hello is good");
     };
     let account = Account::default();
-    session.welcome(SessionId(9), &introduction, account, (vec![], false), now);
+    let none = (vec![], false);
+    session.welcome(SessionId(9), &introduction, account, none, vec![], now);
     session
 }
 
@@ -70,7 +71,7 @@ fn code(next: &Next) -> (ErrorCode, u32, bool) {
     let (frame, closes) = match next {
         Next::Answer(frame) => (frame, false),
         Next::Close(frame) => (frame, true),
-        Next::Nothing | Next::Authenticate(_) | Next::Pass(_) | Next::Marks(_) => {
+        Next::Nothing | Next::Pong(..) | Next::Authenticate(_) | Next::Pass(_) | Next::Marks(_) => {
             panic!("not an answer: {next:?}")
         }
     };
@@ -94,13 +95,15 @@ fn a_hello_is_negotiated_and_welcomed() {
         account_id: 4,
         ..Account::default()
     };
-    let welcome = session.welcome(SessionId(9), &introduction, account, (vec![], false), now);
+    let (none, list) = ((vec![], false), vec!["gate-1:7443".to_owned()]);
+    let welcome = session.welcome(SessionId(9), &introduction, account, none, list, now);
     assert_eq!((welcome.kind, welcome.correlation), (client::WELCOME, 5));
     let welcome: Welcome = decode_body(welcome.body).unwrap();
     assert_eq!((welcome.version, welcome.session_id), (1, 9));
     assert_eq!(welcome.features, [Feature::Zstd as i32]);
     assert_eq!(welcome.account.unwrap().account_id, 4);
     assert_eq!(welcome.server_time_ms, 77);
+    assert_eq!(welcome.gateways, ["gate-1:7443"]);
     assert_eq!(welcome.limits.unwrap().requests_in_flight_max, 2);
 }
 
@@ -163,12 +166,13 @@ fn a_session_answers_pings_and_passes_requests() {
     let now = now();
     let mut session = established(now);
     let ping = Ping { sent_at_ms: 42 };
-    let Next::Answer(pong) = session.frame(frame(client::PING, 8, &ping), now) else {
-        panic!("a ping is answered");
+    let pong = Pong {
+        ping_sent_at_ms: 42,
+        answered_at_ms: 77,
+        heads: vec![],
     };
-    assert_eq!((pong.kind, pong.correlation), (client::PONG, 8));
-    let pong: Pong = decode_body(pong.body).unwrap();
-    assert_eq!(pong.ping_sent_at_ms, 42);
+    let next = session.frame(frame(client::PING, 8, &ping), now);
+    assert_eq!(next, Next::Pong(8, pong));
 
     let mut request = send(9, Priority::Chat);
     request.deadline_ms = 3_000;
@@ -238,9 +242,11 @@ fn too_many_a_second_are_told_to_wait_but_never_an_emergency() {
             Ok(())
         }
         Next::Answer(frame) => Err(Refusal::decode(&frame.body)),
-        Next::Nothing | Next::Authenticate(_) | Next::Marks(_) | Next::Close(_) => {
-            panic!("neither passed nor refused")
-        }
+        Next::Nothing
+        | Next::Pong(..)
+        | Next::Authenticate(_)
+        | Next::Marks(_)
+        | Next::Close(_) => panic!("neither passed nor refused"),
     };
     for correlation in 1..=4 {
         ask(correlation, Priority::Chat, now).unwrap();

@@ -64,14 +64,6 @@ fn an_unknown_view_tells_heads_until_it_is_answered() {
 }
 
 #[test]
-fn a_repeat_goes_out_once() {
-    let mut view = known();
-    view.recipients(at(1), at(4));
-    assert_eq!(view.recipients(at(1), at(4)), Recipients::Stale);
-    assert_eq!(view.recipients(at(1), at(3)), Recipients::Stale);
-}
-
-#[test]
 fn one_that_connects_later_is_a_member_at_once_if_nothing_changed_since_it_was_asked() {
     let mut view = known();
     view.admit(BEN, at(1), Tick(1));

@@ -23,6 +23,7 @@ use rustls_pki_types::ServerName;
 use service_kit::admin::Readiness;
 use service_kit::config::InternalTlsConfig;
 use service_kit::drain::Drain;
+use service_kit::live::LiveSet;
 use service_kit::peers::{self, PeersConfig};
 use service_kit::rpc::{self, Handler, Peer, Request};
 use service_kit::testing::Authority;
@@ -209,6 +210,8 @@ impl Handler for Router {
 pub(crate) struct Cluster {
     pub(crate) shared: Arc<Shared>,
     pub(crate) address: std::net::SocketAddr,
+    /// The gateways that are live.
+    pub(crate) gateways: watch::Sender<Arc<LiveSet>>,
     pub(crate) drain: Drain,
     /// Ends the router; another can be started in its place.
     pub(crate) router: Drain,
@@ -254,11 +257,13 @@ impl Cluster {
         let (routers, router_events) = open("im-router", router_address);
         let mut config: Config = service_kit::config::defaults(DEFAULTS).unwrap();
         change(&mut config);
+        let (gateways, live) = watch::channel(Arc::default());
         let gateway = Gateway::new(
             GatewayId(rand::random()),
             (config.session, config.limits, Duration::from_secs(4)),
             Upstream::new(logics.clone()),
             routers,
+            live,
             drain.clone(),
         );
         drain.spawn(router_link::run(Arc::clone(&gateway), router_events));
@@ -275,6 +280,7 @@ impl Cluster {
         let cluster = Self {
             shared,
             address,
+            gateways,
             drain,
             router,
             router_address,

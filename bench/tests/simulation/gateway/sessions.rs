@@ -63,6 +63,7 @@ impl Gateway {
             introduction,
             account,
             (memberships, more),
+            Vec::new(),
             now,
         );
         handle.welcome(&welcome);
