@@ -18,12 +18,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::codec::{Encoder as _, FramedRead};
 
+use crate::attempts::Attempt;
 use crate::config::{ClientConfig, Credential};
 use crate::error::ConfigError;
 use crate::tls;
-
-/// How long one address may take from the first packet to the welcome.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes that wait to be written; beyond it nothing more is taken from the outbox.
 const WRITE_BUFFER_BYTES_MAX: usize = FRAME_BYTES_MAX;
@@ -82,12 +80,12 @@ impl Dialer {
         })
     }
 
-    /// Makes a connection and waits for its welcome.
+    /// Makes a connection and waits for its welcome, both within the attempt's patience.
     pub(crate) async fn dial(
         self: Arc<Self>,
-        address: String,
+        attempt: Attempt,
     ) -> Result<(Connection, wire::Welcome), DialError> {
-        tokio::time::timeout(DIAL_TIMEOUT, self.greet(&address))
+        tokio::time::timeout(attempt.patience, self.greet(&attempt.address))
             .await
             .unwrap_or_else(|_| Err(DialError::Failed("no answer in time".into())))
     }

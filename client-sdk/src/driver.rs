@@ -8,13 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::wire;
-use rand::seq::SliceRandom as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::ending::{CLOSE_GRACE, written};
-use crate::backoff::Backoff;
+use crate::attempts::{Attempts, STEADY_AFTER};
 use crate::clock;
 use crate::config::ClientConfig;
 use crate::connection::{Connection, DialError, Dialer, Turn};
@@ -28,9 +27,6 @@ use crate::shared::{Call, Recovered, Shared};
 
 /// Calls and frames taken at once, before what they bring about is written.
 const BATCH_MAX: usize = 256;
-
-/// A session that held so long shows that its server works: the next attempt need not wait.
-const STEADY_AFTER: Duration = Duration::from_secs(5);
 
 /// A client's task.
 pub(crate) struct Started {
@@ -63,9 +59,7 @@ pub(crate) fn start(
         writer,
         calls,
         dialer,
-        addresses: config.addresses,
-        untried: Vec::new(),
-        backoff: Backoff::default(),
+        attempts: Attempts::new(config.addresses),
         link: Link::Waiting(now),
         first: Some(First {
             welcomed,
@@ -74,7 +68,6 @@ pub(crate) fn start(
         }),
         up_since: now,
         settled_at: now,
-        last_address: String::new(),
         closing: None,
         ended: None,
     };
@@ -93,17 +86,12 @@ struct Driver {
     writer: Option<Writer>,
     calls: mpsc::Receiver<Call>,
     dialer: Arc<Dialer>,
-    addresses: Vec<String>,
-    /// The rest of this round, in random order.
-    untried: Vec<String>,
-    backoff: Backoff,
+    attempts: Attempts,
     link: Link,
     /// Present until the first session.
     first: Option<First>,
     up_since: Instant,
     settled_at: Instant,
-    /// The last one that was connected to: the next attempt is made elsewhere, if there is one.
-    last_address: String,
     closing: Option<Closing>,
     ended: Option<CloseReason>,
 }
@@ -134,7 +122,7 @@ enum Link {
 enum Wake {
     Call(Option<Call>),
     Rested,
-    Dialled(Dialled),
+    Dialled(Box<Dialled>),
     Turn(Turn),
     Written(Result<(), JournalError>),
     Nudge,
@@ -189,7 +177,10 @@ impl Driver {
                 }
             }
             Wake::Rested => self.dial(now),
-            Wake::Dialled((address, dialled)) => self.dialled(&address, dialled, now),
+            Wake::Dialled(dialled) => {
+                let (address, dialled) = *dialled;
+                self.dialled(&address, dialled, now);
+            }
             Wake::Turn(turn) => {
                 self.turn(turn, now);
                 for _ in 1..BATCH_MAX {
@@ -212,6 +203,10 @@ impl Driver {
     fn settle(&mut self) -> Option<CloseReason> {
         let now = Instant::now();
         self.settled_at = now;
+        if let Some(list) = self.engine.take_listed() {
+            let passed_over = self.attempts.listed(list);
+            self.shared.counters.gateways_passed_over(passed_over);
+        }
         if self.ended.is_some() {
             return self.ended.take();
         }
@@ -271,21 +266,14 @@ impl Driver {
     }
 
     fn dial(&mut self, now: Instant) {
-        if self.untried.is_empty() {
-            self.untried = self.addresses.clone();
-            self.untried.shuffle(&mut rand::rng());
-            // They are taken from the end, so the first is the last to be tried.
-            self.untried
-                .sort_by_key(|address| *address != self.last_address);
-        }
-        let Some(address) = self.untried.pop() else {
+        let Some(attempt) = self.attempts.next(&mut rand::rng()) else {
             self.link = Link::Waiting(now + STEADY_AFTER);
             return;
         };
         let dialer = Arc::clone(&self.dialer);
         self.link = Link::Dialing(Box::pin(async move {
-            let dialled = dialer.dial(address.clone()).await;
-            (address, dialled)
+            let address = attempt.address.clone();
+            (address, dialer.dial(attempt).await)
         }));
     }
 
@@ -303,7 +291,7 @@ impl Driver {
                 };
                 self.link = Link::Up(Box::new(connection));
                 self.up_since = now;
-                address.clone_into(&mut self.last_address);
+                self.attempts.connected(address);
                 let first = self.first.take();
                 self.shared
                     .counters
@@ -320,11 +308,7 @@ impl Driver {
     }
 
     fn failed(&mut self, error: DialError, now: Instant) {
-        let mut wait = if self.untried.is_empty() {
-            self.backoff.next(rand::random())
-        } else {
-            Duration::ZERO
-        };
+        let mut wait = self.attempts.failed(&mut rand::rng());
         if let DialError::Refused(refusal) = &error {
             wait = wait.max(Duration::from_millis(refusal.retry_after_ms.into()));
         }
@@ -368,11 +352,8 @@ impl Driver {
     /// Gives the connection up, and says when the next one is made.
     fn leave(&mut self, reason: &str, now: Instant) -> Link {
         self.engine.lost(reason.to_owned());
-        if now.duration_since(self.up_since) >= STEADY_AFTER {
-            self.backoff.reset();
-        }
-        self.untried.clear();
-        let wait = self.backoff.next(rand::random());
+        let held = now.duration_since(self.up_since);
+        let wait = self.attempts.lost(held, &mut rand::rng());
         std::mem::replace(&mut self.link, Link::Waiting(now + wait))
     }
 }
@@ -383,7 +364,7 @@ async fn link_turn(link: &mut Link) -> Wake {
             tokio::time::sleep_until(*until).await;
             Wake::Rested
         }
-        Link::Dialing(dialing) => Wake::Dialled(dialing.await),
+        Link::Dialing(dialing) => Wake::Dialled(Box::new(dialing.await)),
         Link::Up(connection) => Wake::Turn(connection.turn().await),
     }
 }

@@ -64,6 +64,8 @@ pub(crate) struct Engine {
     outbox: Outbox<SendReply>,
     requests: Requests<RequestReply>,
     session: Option<Session>,
+    /// The live gateways, as the server said last, until the driver takes them.
+    listed: Option<Vec<String>>,
     in_flight_max: usize,
     marks_due: Instant,
     memberships_due: Instant,
@@ -97,6 +99,7 @@ impl Engine {
             outbox: Outbox::new(),
             requests: Requests::new(),
             session: None,
+            listed: None,
             in_flight_max: config.in_flight_max.max(1),
             marks_due: now,
             memberships_due: now,
@@ -131,6 +134,7 @@ impl Engine {
         self.requests.connected();
         self.inbox.connected(account.id);
         self.session = Some(session);
+        self.listed = Some(welcome.gateways.clone());
         self.news(Event::Connected);
         self.memberships(&welcome.memberships);
         if welcome.more_memberships {
@@ -141,6 +145,11 @@ impl Engine {
         }
         self.drain_inbox();
         Ok(account)
+    }
+
+    /// The live gateways, if the server has said something of them since this was last asked.
+    pub(crate) const fn take_listed(&mut self) -> Option<Vec<String>> {
+        self.listed.take()
     }
 
     /// The connection is gone.

@@ -31,6 +31,8 @@ pub struct Stats {
     pub contents_unknown: u64,
     /// Connections after the first.
     pub reconnects: u64,
+    /// Addresses in lists of gateways that make no sense or are too many.
+    pub gateways_passed_over: u64,
     /// Messages of an earlier run that the journal kept, and that are sent again.
     pub recovered: u64,
     /// Writes of the journal that failed.
@@ -63,6 +65,7 @@ counters!(
     ephemerals_dropped,
     contents_unknown,
     reconnects,
+    gateways_passed_over,
     recovered,
     journal_failures,
 );
@@ -116,6 +119,13 @@ impl Counters {
     pub(crate) fn content_unknown(&self, conversation: ConversationId, sequence: SequenceNumber) {
         add(&self.contents_unknown, 1);
         tracing::warn!(%conversation, %sequence, "passed over content that this build does not know");
+    }
+
+    pub(crate) fn gateways_passed_over(&self, addresses: usize) {
+        if addresses > 0 {
+            add(&self.gateways_passed_over, addresses as u64);
+            tracing::warn!(addresses, "passed over addresses in a list of gateways");
+        }
     }
 
     pub(crate) fn recovered_one(&self) {

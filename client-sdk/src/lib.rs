@@ -29,6 +29,7 @@ mod scribe;
 mod engine;
 mod shared;
 
+mod attempts;
 mod backoff;
 pub mod clock;
 mod connection;

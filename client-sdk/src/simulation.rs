@@ -11,10 +11,11 @@ use bytes::Bytes;
 use prost::Message as _;
 use protocol::wire;
 use protocol::{ClientMessageId, Frame, content};
+use rand::Rng;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
-use crate::backoff::Backoff;
+use crate::attempts::Attempts;
 use crate::clock;
 use crate::config::ClientConfig;
 use crate::engine::{Engine, Opened, Verdict, is_final};
@@ -45,7 +46,7 @@ pub struct Machine {
     shared: Arc<Shared>,
     send_timeout: Duration,
     places: Arc<Semaphore>,
-    backoff: Backoff,
+    attempts: Attempts,
 }
 
 impl Machine {
@@ -72,7 +73,7 @@ impl Machine {
             shared,
             send_timeout: config.send_timeout,
             places: Arc::new(Semaphore::new(REQUESTS_WAITING_MAX)),
-            backoff: Backoff::default(),
+            attempts: Attempts::new(config.addresses.clone()),
         }
     }
 
@@ -133,13 +134,14 @@ impl Machine {
         Some(outcome)
     }
 
-    /// A session begins.
+    /// A session begins, with the gateway of this address.
     ///
     /// # Panics
     ///
     /// If the journal is another account's.
-    pub fn connected(&mut self, welcome: &wire::Welcome, now: Instant) -> Account {
+    pub fn connected(&mut self, address: &str, welcome: &wire::Welcome, now: Instant) -> Account {
         let account = self.engine.connected(welcome, now);
+        self.attempts.connected(address);
         self.write(now);
         account.expect("the journal is this account's")
     }
@@ -155,9 +157,10 @@ impl Machine {
         matches!(written.try_recv(), Ok(Ok(())))
     }
 
-    /// The connection is gone.
-    pub fn lost(&mut self, reason: &str) {
+    /// The connection is gone, which held so long: how long to wait before the next attempt.
+    pub fn lost(&mut self, reason: &str, held: Duration, rng: &mut impl Rng) -> Duration {
         self.engine.lost(reason.to_owned());
+        self.attempts.lost(held, rng)
     }
 
     /// A frame has come.
@@ -169,6 +172,9 @@ impl Machine {
     /// Whatever time alone brings about.
     pub fn tick(&mut self, now: Instant) -> Fate {
         let verdict = self.engine.tick(now);
+        if let Some(list) = self.engine.take_listed() {
+            self.attempts.listed(list);
+        }
         self.write(now);
         match verdict {
             Verdict::Stay => Fate::Stay,
@@ -201,14 +207,18 @@ impl Machine {
         self.shared.queue.lock().len()
     }
 
-    /// How long to wait before the next connection; `random` is in `0.0..1.0`.
-    pub fn pause(&mut self, random: f64) -> Duration {
-        self.backoff.next(random)
+    /// Which gateway is tried now, and for how long.
+    ///
+    /// # Panics
+    /// If the configuration has no address.
+    pub fn attempt(&mut self, rng: &mut impl Rng) -> (String, Duration) {
+        let attempt = self.attempts.next(rng).expect("there is an address");
+        (attempt.address, attempt.patience)
     }
 
-    /// A connection held.
-    pub const fn steady(&mut self) {
-        self.backoff.reset();
+    /// That failed: how long to wait before the next attempt.
+    pub fn attempt_failed(&mut self, rng: &mut impl Rng) -> Duration {
+        self.attempts.failed(rng)
     }
 
     /// Whether a refused hello is refused for good.

@@ -35,6 +35,7 @@ pub(crate) struct Counts {
     pub(crate) again: u64,
     pub(crate) pulls: u64,
     pub(crate) heads: u64,
+    pub(crate) lists: u64,
 }
 
 #[derive(Default)]

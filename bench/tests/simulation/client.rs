@@ -17,11 +17,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::codec::Decoder as _;
 
+use crate::gateway;
 use crate::net::{ConnId, Host, Net, Packet, Timer};
 use crate::world::Surroundings;
-
-const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
-const STEADY_AFTER: Duration = Duration::from_secs(5);
 
 /// What one page may go over the bound of the queue of events by, in entries.
 const PAGE_OVER_MAX: usize = 600;
@@ -40,7 +38,8 @@ pub(crate) struct Client {
     pub(crate) incarnation: u32,
     state: State,
     codec: FrameCodec,
-    last_gateway: usize,
+    /// What is tried now, or was last.
+    attempt: (String, Duration),
     up_since: Instant,
     wake_at: Option<Instant>,
     takes: bool,
@@ -67,9 +66,11 @@ enum State {
 }
 
 impl Client {
-    pub(crate) fn new(index: usize, net: &mut Net) -> Self {
-        let mut config =
-            ClientConfig::new(["gateway:1"], Vec::new(), Credential::Token("t".into()));
+    pub(crate) fn new(index: usize, gateways: usize, net: &mut Net) -> Self {
+        // Some know one gateway only, and learn of the others.
+        let known = if net.chance(300) { 1 } else { gateways };
+        let addresses = (0..known).map(gateway::address);
+        let mut config = ClientConfig::new(addresses, Vec::new(), Credential::Token("t".into()));
         config.send_timeout = net.micros(2_000_000, 25_000_000);
         config.in_flight_max = [1, 4, 64][net.pick(3)];
         config.events_max = [2, 9, 1024][net.pick(3)];
@@ -89,7 +90,7 @@ impl Client {
             incarnation: 0,
             state: State::Waiting,
             codec: FrameCodec::new(FRAME_BYTES_MAX),
-            last_gateway: 0,
+            attempt: (String::new(), Duration::ZERO),
             up_since: net.now,
             wake_at: None,
             takes: false,
@@ -107,7 +108,6 @@ impl Client {
         self.state = State::Waiting;
         self.wake_at = None;
         self.takes = false;
-        self.last_gateway = net.pick(8);
         net.timer(self.me, Duration::ZERO, Timer::Dial(self.me));
     }
 
@@ -164,9 +164,13 @@ impl Client {
     pub(crate) fn timer(&mut self, near: &mut Surroundings<'_>, timer: Timer) {
         match timer {
             Timer::Dial(_) if self.state == State::Waiting => {
-                self.last_gateway = (self.last_gateway + 1) % near.gateways;
+                let Some(machine) = &mut self.machine else {
+                    return;
+                };
+                self.attempt = machine.attempt(&mut near.net.rng);
                 self.state = State::Opening;
-                near.net.connect(self.me, Host::Gateway(self.last_gateway));
+                let target = Host::Gateway(gateway::at(&self.attempt.0));
+                near.net.connect(self.me, target);
             }
             Timer::Session(conn) if self.state == State::Greeting(conn) => {
                 near.net.close(conn, self.me);
@@ -204,7 +208,8 @@ impl Client {
         };
         near.net
             .send(conn, self.me, Packet::Frame(hello.to_bytes()));
-        near.net.timer(self.me, DIAL_TIMEOUT, Timer::Session(conn));
+        near.net
+            .timer(self.me, self.attempt.1, Timer::Session(conn));
     }
 
     pub(crate) fn failed(&mut self, net: &mut Net) {
@@ -230,23 +235,22 @@ impl Client {
         self.settle(near);
     }
 
+    /// The attempt has failed.
     fn wait(&mut self, net: &mut Net, at_least: Duration) {
         self.state = State::Waiting;
-        let random = net.rng.random_range(0.0..1.0);
         if let Some(machine) = &mut self.machine {
-            let pause = machine.pause(random).max(at_least);
+            let pause = machine.attempt_failed(&mut net.rng).max(at_least);
             net.timer(self.me, pause, Timer::Dial(self.me));
         }
     }
 
     fn lost(&mut self, net: &mut Net, reason: &str) {
+        self.state = State::Waiting;
+        let held = net.now.duration_since(self.up_since);
         if let Some(machine) = &mut self.machine {
-            machine.lost(reason);
-            if net.now.duration_since(self.up_since) >= STEADY_AFTER {
-                machine.steady();
-            }
+            let pause = machine.lost(reason, held, &mut net.rng);
+            net.timer(self.me, pause, Timer::Dial(self.me));
         }
-        self.wait(net, Duration::ZERO);
     }
 
     pub(crate) fn arrived(&mut self, near: &mut Surroundings<'_>, conn: ConnId, bytes: &[u8]) {
@@ -265,7 +269,7 @@ impl Client {
         if self.state == State::Greeting(conn) {
             if frame.kind == kind::WELCOME {
                 let welcome = Welcome::decode(frame.body).unwrap();
-                machine.connected(&welcome, near.net.now);
+                machine.connected(&self.attempt.0, &welcome, near.net.now);
                 self.state = State::Up(conn);
                 self.up_since = near.net.now;
             } else {
@@ -283,6 +287,7 @@ impl Client {
                     .pushed(near.log, self.account, frame.body.clone());
             }
             near.checker.counts.heads += u64::from(frame.kind == kind::HEAD);
+            near.checker.counts.lists += u64::from(frame.kind == kind::GATEWAYS);
             machine.frame(frame, near.net.now);
         }
     }

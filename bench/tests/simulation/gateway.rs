@@ -17,10 +17,11 @@ use im_gateway::handle::SessionHandle;
 use im_gateway::marks::Marks;
 use im_gateway::registry::{Question, Registry};
 use im_gateway::session::{Introduction, Next, Now, Passed, Session, go_away};
+use im_gateway::shared_frame::SharedFrame;
 use prost::Message as _;
-use protocol::kind::method;
-use protocol::wire::Account;
+use protocol::kind::{client, method};
 use protocol::wire::internal::{Authenticate, Authenticated, ClientReply, ClientRequest};
+use protocol::wire::{Account, Gateways};
 use protocol::{Frame, GatewayId, Refusal};
 
 use self::sync::{ReadAgain, Refreshing, Registered};
@@ -54,6 +55,8 @@ pub(crate) struct Gateway {
     router: Link<Registered>,
     reading: ReadAgain,
     register_waits: bool,
+    /// The live gateways.
+    listed: Vec<String>,
 }
 
 struct Seat {
@@ -98,12 +101,21 @@ impl Gateway {
             router: Link::new(me, Host::Router),
             reading: ReadAgain::default(),
             register_waits: false,
+            listed: Vec::new(),
         }
     }
 
     pub(crate) fn start(&self, net: &mut Net) {
         self.logic.dial(net);
         self.router.dial(net);
+    }
+
+    /// These gateways are live now.
+    pub(crate) fn list(&mut self, net: &mut Net, addresses: Vec<String>) {
+        self.listed.clone_from(&addresses);
+        let list = Frame::notice(client::GATEWAYS, &Gateways { addresses });
+        self.registry.gateways(&SharedFrame::from(&list));
+        self.write(net);
     }
 
     /// Every session is asked to go elsewhere.
@@ -332,6 +344,19 @@ impl Gateway {
             }
         }
     }
+}
+
+/// How clients reach the gateway of this number.
+pub(crate) fn address(gateway: usize) -> String {
+    format!("gateway-{gateway}:1")
+}
+
+/// Which one that is.
+pub(crate) fn at(address: &str) -> usize {
+    let number = address
+        .trim_start_matches("gateway-")
+        .trim_end_matches(":1");
+    number.parse().unwrap()
 }
 
 fn now(net: &Net) -> Now {

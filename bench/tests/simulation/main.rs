@@ -106,6 +106,7 @@ fn the_contract_holds_whatever_goes_wrong() {
         ("crashes", sum(|one| one.crashes)),
         ("broken", sum(|one| one.broken)),
         ("heads", sum(|one| one.counts.heads)),
+        ("lists", sum(|one| one.counts.lists)),
         ("behind", sum(|one| one.behind)),
         ("overflowed", sum(|one| one.overflowed)),
         ("events", sum(|one| one.events)),

@@ -13,7 +13,7 @@ use protocol::{AccountId, ClientMessageId, ConversationId, content};
 use crate::Fault;
 use crate::checker::{Checker, Counts};
 use crate::client::Client;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, address};
 use crate::log::{Log, digest};
 use crate::logic::{Logic, kind_of};
 use crate::net::{Host, Net, Outside};
@@ -55,7 +55,6 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) net: &'a mut Net,
     pub(crate) log: &'a Log,
     pub(crate) checker: &'a mut Checker,
-    pub(crate) gateways: usize,
     /// Nothing new is done, and applications are quick.
     pub(crate) is_quiet: bool,
 }
@@ -74,6 +73,8 @@ struct World {
     broken: u64,
     behind: u64,
     is_quiet: bool,
+    /// Gateways know which of them are live.
+    lists: bool,
 }
 
 /// Runs one seed.
@@ -81,12 +82,15 @@ pub(crate) fn run(seed: u64, fault: Fault) -> Outcome {
     let mut net = Net::new(seed);
     let clients = 3 + net.pick(4);
     let gateways = 1 + net.pick(2);
+    let lists = net.chance(700);
     let mut world = World {
         store: Store::default(),
         logic: Logic::default(),
         router: Router::default(),
         gateways: (0..gateways).map(|_| None).collect(),
-        clients: (0..clients).map(|n| Client::new(n, &mut net)).collect(),
+        clients: (0..clients)
+            .map(|n| Client::new(n, gateways, &mut net))
+            .collect(),
         checker: Checker::default(),
         net,
         fault,
@@ -95,6 +99,7 @@ pub(crate) fn run(seed: u64, fault: Fault) -> Outcome {
         broken: 0,
         behind: 0,
         is_quiet: false,
+        lists,
     };
     world.begin();
     world.go_on(ROUGH);
@@ -192,6 +197,7 @@ impl World {
                 let gateway = Gateway::new(n, &mut self.net, self.fault);
                 gateway.start(&mut self.net);
                 self.gateways[n] = Some(gateway);
+                self.list_gateways();
             }
             Host::Logic => self.logic.start(&mut self.net),
             Host::Router => {}
@@ -207,7 +213,10 @@ impl World {
         self.net.crashed(host);
         match host {
             Host::Client(n) => self.clients[n].crash(),
-            Host::Gateway(n) => self.gateways[n] = None,
+            Host::Gateway(n) => {
+                self.gateways[n] = None;
+                self.list_gateways();
+            }
             Host::Logic => self.logic = Logic::default(),
             Host::Router => {
                 self.behind += self.router.behind;
@@ -223,12 +232,26 @@ impl World {
         self.net.outside(wait, Outside::Start(host));
     }
 
+    /// Those that are up learn of each other, unless nobody tells them.
+    fn list_gateways(&mut self) {
+        if !self.lists {
+            return;
+        }
+        let gateways = self.gateways.iter().enumerate();
+        let up: Vec<_> = gateways
+            .filter(|(_, gateway)| gateway.is_some())
+            .map(|(n, _)| address(n))
+            .collect();
+        for gateway in self.gateways.iter_mut().flatten() {
+            gateway.list(&mut self.net, up.clone());
+        }
+    }
+
     fn with_client(&mut self, client: usize, act: impl FnOnce(&mut Client, &mut Surroundings<'_>)) {
         let mut near = Surroundings {
             net: &mut self.net,
             log: &self.store.log,
             checker: &mut self.checker,
-            gateways: self.gateways.len(),
             is_quiet: self.is_quiet,
         };
         act(&mut self.clients[client], &mut near);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use protocol::{ErrorCode, Refusal};
 use tokio::time::Instant;
 
-use super::{Driver, Link, STEADY_AFTER};
+use super::{Driver, Link};
+use crate::attempts::STEADY_AFTER;
 use crate::error::{ConfigError, Error};
 use crate::incoming::CloseReason;
 use crate::journal::{JournalError, Writer};

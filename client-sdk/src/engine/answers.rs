@@ -46,11 +46,7 @@ impl Engine {
                     self.drain_inbox();
                 }
             }
-            kind::HEAD => {
-                let head: wire::Head = decode_body(frame.body)?;
-                let conversation = ConversationId::from_slice(&head.conversation_id)?;
-                self.inbox.head(conversation, head.head);
-            }
+            kind::HEAD => self.head(&decode_body(frame.body)?)?,
             kind::EPHEMERAL => self.ephemeral(decode_body(frame.body)?)?,
             kind::MEMBERSHIP_NOTICE => self.membership_notice(decode_body(frame.body)?)?,
             kind::PING => {
@@ -60,6 +56,13 @@ impl Engine {
             kind::PONG => {
                 let pong: wire::Pong = decode_body(frame.body)?;
                 self.shared.set_server_time_ms(pong.answered_at_ms);
+                for head in &pong.heads {
+                    self.head(head)?;
+                }
+            }
+            kind::GATEWAYS => {
+                let list: wire::Gateways = decode_body(frame.body)?;
+                self.listed = Some(list.addresses);
             }
             kind::GO_AWAY => session.go_away(decode_body(frame.body)?, now),
             kind::ERROR if frame.correlation == 0 => {
@@ -223,6 +226,12 @@ impl Engine {
             // The pause is between two readings, not between pages.
             self.memberships_due = not_before;
         }
+    }
+
+    fn head(&mut self, head: &wire::Head) -> Result<(), Refusal> {
+        let conversation = ConversationId::from_slice(&head.conversation_id)?;
+        self.inbox.head(conversation, head.head);
+        Ok(())
     }
 
     fn ephemeral(&mut self, ephemeral: wire::Ephemeral) -> Result<(), Refusal> {

@@ -8,6 +8,7 @@
 
 mod authority;
 mod gateway;
+mod gateways;
 mod state;
 
 mod examples;

@@ -59,6 +59,29 @@ async fn gaps_are_pulled_duplicates_dropped_and_the_order_kept() {
 }
 
 #[tokio::test]
+async fn a_last_push_that_was_lost_is_pulled_after_the_next_heartbeat() {
+    let fleet = fleet(0, 0);
+    fleet.with(|state| {
+        state.heartbeat_interval_ms = 200;
+        state.tells_heads = true;
+    });
+    let (client, mut events) = fleet.client().await;
+    // Nobody pushes them, and nothing comes after them. The pair is new to the client.
+    for lost in [group(), client.pair_with(PLANNER)] {
+        fleet.with(|state| state.store_texts(lost, 1));
+        let got = next(&mut events, |event| match event {
+            Event::Message(message) => Some((message.conversation, message.sequence.0)),
+            _ => None,
+        });
+        assert_eq!(got.await, (lost, 1));
+    }
+    // What is there is not pulled again, however many heartbeats say so.
+    let (pulls, pings) = fleet.with(|state| (state.pulls, state.pings));
+    fleet.until(|state| state.pings >= pings + 3).await;
+    assert_eq!(fleet.with(|state| state.pulls), pulls);
+}
+
+#[tokio::test]
 async fn a_head_alone_is_enough() {
     let fleet = fleet(0, 0);
     let (_client, mut events) = fleet.client().await;

@@ -56,6 +56,10 @@ pub(crate) struct State {
     /// How far the gateways' clock is ahead of ours.
     pub(crate) clock_ahead_ms: i64,
     pub(crate) answers_pings: bool,
+    /// Heartbeats say how far all conversations are.
+    pub(crate) tells_heads: bool,
+    /// The live gateways, as every Welcome has them.
+    pub(crate) listed: Vec<String>,
     pub(crate) page_entries: usize,
     pub(super) clients: Vec<mpsc::Sender<Order>>,
 }
@@ -81,6 +85,8 @@ impl State {
             heartbeat_interval_ms: 10_000,
             clock_ahead_ms: 0,
             answers_pings: true,
+            tells_heads: false,
+            listed: Vec::new(),
             page_entries: 7,
             clients: Vec::new(),
         }
@@ -164,8 +170,16 @@ impl State {
             limits: None,
             memberships: self.memberships(),
             more_memberships: false,
-            ..Default::default()
+            gateways: self.listed.clone(),
         }
+    }
+
+    fn heads(&self) -> Vec<wire::Head> {
+        let head = |(id, log): (&ConversationId, &Vec<wire::Entry>)| wire::Head {
+            conversation_id: id.to_bytes(),
+            head: log.len() as u64,
+        };
+        self.logs.iter().map(head).collect()
     }
 
     fn memberships(&self) -> Vec<wire::Membership> {
@@ -210,6 +224,11 @@ impl State {
                 self.pings += 1;
                 let pong = wire::Pong {
                     answered_at_ms: clock::unix_ms(),
+                    heads: if self.tells_heads {
+                        self.heads()
+                    } else {
+                        Vec::new()
+                    },
                     ..Default::default()
                 };
                 return Ok(self.answers_pings.then(|| answer(kind::PONG, to, &pong)));

@@ -63,7 +63,7 @@ impl Gateway {
             introduction,
             account,
             (memberships, more),
-            Vec::new(),
+            self.listed.clone(),
             now,
         );
         handle.welcome(&welcome);
