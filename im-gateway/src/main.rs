@@ -12,7 +12,6 @@ use protocol::GatewayId;
 use service_kit::admin::Readiness;
 use service_kit::discovery::Discovery;
 use service_kit::drain::{self, Drain};
-use service_kit::peers::{self, PeersConfig};
 use service_kit::{admin, config, exit, listen, telemetry, tls};
 
 fn main() -> ExitCode {
@@ -32,33 +31,21 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let clients = listen::bind("listen.address", config.listen.address).await?;
     let admin = listen::bind("admin.listen", config.admin.listen).await?;
     let discovery = Discovery::open(&config.cluster, &drain).await?;
-    let open = |name, address: &str| {
-        let (tls, live) = (Arc::clone(&tls), discovery.live(name, address));
-        peers::open(
-            PeersConfig { name, tls, live },
-            readiness.gate(name),
-            &drain,
-        )
-    };
-    let (logics, logic_events) = open("im-logic", &config.links.logic);
-    let (routers, router_events) = open("im-router", &config.links.router);
+    let links = |tier, fixed: &str| discovery.links(tier, fixed, &tls, &readiness);
+    let (logics, logic_events) = links("im-logic", &config.links.logic);
+    let (routers, router_events) = links("im-router", &config.links.router);
     let grace = Duration::from_millis(config.drain.grace_ms);
     let rules = (config.session, config.limits, grace);
     let (id, logic) = (GatewayId(rand::random()), Upstream::new(logics));
-    let gateways = discovery.live("im-gateway", "");
+    let (gateways, address) = (discovery.live("im-gateway", ""), clients.local_addr()?);
     let gateway = Gateway::new(id, rules, logic, routers, gateways, drain.clone());
-    let address = clients.local_addr()?;
     drain.spawn(logic_events.watch(|| {}));
     drain.spawn(router_link::run(Arc::clone(&gateway), router_events));
     drain.spawn(admin::serve(admin, telemetry, readiness, drain.clone()));
     drain.spawn(Arc::clone(&gateway).keep_in_sync());
     drain.spawn(Arc::clone(&gateway).pass_marks());
-    drain.spawn(listener::serve(
-        clients,
-        public_tls.into(),
-        gateway,
-        drain.clone(),
-    ));
+    let tls = public_tls.into();
+    drain.spawn(listener::serve(clients, tls, gateway, drain.clone()));
 
     discovery.announce("im-gateway", address)?;
     tracing::info!(%address, "serving");

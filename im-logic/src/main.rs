@@ -10,7 +10,6 @@ use im_logic::service::{PEERS, Parts, Service};
 use service_kit::admin::Readiness;
 use service_kit::discovery::Discovery;
 use service_kit::drain::{self, Drain};
-use service_kit::peers::{self, PeersConfig};
 use service_kit::token::TokenVerifier;
 use service_kit::{admin, config, exit, listen, rpc, telemetry, tls};
 
@@ -33,16 +32,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
 
     let discovery = Discovery::open(&config.cluster, &drain).await?;
     let node = Node::take(&config.snowflake, &discovery).await?;
-    let open = |name, address: &str| {
-        let (tls, live) = (Arc::clone(&client_tls), discovery.live(name, address));
-        peers::open(
-            PeersConfig { name, tls, live },
-            readiness.gate(name),
-            &drain,
-        )
-    };
-    let (stores, store_events) = open("im-store", &config.links.store);
-    let (routers, router_events) = open("im-router", &config.links.router);
+    let links = |tier, fixed: &str| discovery.links(tier, fixed, &client_tls, &readiness);
+    let (stores, store_events) = links("im-store", &config.links.store);
+    let (routers, router_events) = links("im-router", &config.links.router);
     let service = Arc::new(Service::new(Parts {
         fleet: config.tokens.fleet,
         tokens,
@@ -59,10 +51,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
 
     discovery.announce("im-logic", address)?;
     tracing::info!(%address, "serving");
-    tokio::select! {
-        () = drain::signal() => {}
-        () = node.lost() => {}
-    }
+    node.lost_or(drain::signal()).await;
     let grace = Duration::from_millis(config.drain.grace_ms);
     let outcome = drain.finish(grace).await;
     tracing::info!(?outcome, "stopped");

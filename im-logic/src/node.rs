@@ -61,12 +61,15 @@ impl Node {
         Arc::clone(&self.snowflakes)
     }
 
-    /// Ends when another process has taken the node: this one has to end, and start anew.
-    /// Cancel-safe.
-    pub async fn lost(&self) {
+    /// Ends with `end`, or when another process has taken the node: this one has to end then, and
+    /// to start anew.
+    pub async fn lost_or(&self, end: impl Future<Output = ()>) {
         match &self.lease {
-            Some(lease) => lease.lost().await,
-            None => std::future::pending().await,
+            Some(lease) => tokio::select! {
+                () = lease.lost() => {}
+                () = end => {}
+            },
+            None => end.await,
         }
     }
 }

@@ -4,12 +4,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use tokio::sync::watch;
 
+use crate::admin::Readiness;
 use crate::config::{ClusterConfig, ConfigError};
 use crate::drain::Drain;
 use crate::live::{Instance, InstanceId};
-use crate::peers::{self, LiveWatch};
+use crate::peers::{self, LiveWatch, PeerEvents, Peers, PeersConfig};
 use crate::registry::{Registry, RegistryError};
 
 /// Finds the others, and is found by them. Clones are the same process.
@@ -18,6 +20,7 @@ pub struct Discovery {
     registry: Option<Registry>,
     me: InstanceId,
     advertise: String,
+    drain: Drain,
 }
 
 impl Discovery {
@@ -36,6 +39,7 @@ impl Discovery {
             registry,
             me,
             advertise: config.advertise.clone(),
+            drain: drain.clone(),
         })
     }
 
@@ -59,6 +63,22 @@ impl Discovery {
             None if fixed.is_empty() => watch::channel(Arc::default()).1,
             None => peers::fixed(fixed.to_owned()),
         }
+    }
+
+    /// Opens links to the processes of a tier. Being ready takes one that is up.
+    pub fn links(
+        &self,
+        tier: &'static str,
+        fixed: &str,
+        tls: &Arc<ClientConfig>,
+        readiness: &Readiness,
+    ) -> (Peers, PeerEvents) {
+        let config = PeersConfig {
+            name: tier,
+            tls: Arc::clone(tls),
+            live: self.live(tier, fixed),
+        };
+        peers::open(config, readiness.gate(tier), &self.drain)
     }
 
     /// Tells the others that this process of a tier is to be reached, until the drain.
