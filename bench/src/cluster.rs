@@ -70,10 +70,22 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::start`].
     pub async fn start_in(folder: tempfile::TempDir, gateways: usize) -> anyhow::Result<Self> {
+        Self::start_with(folder, &["--gateways".into(), gateways.to_string()]).await
+    }
+
+    /// The same with what else `swarm up` is told. The state is in the folder `state` of this one.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub async fn start_with(
+        folder: tempfile::TempDir,
+        arguments: &[String],
+    ) -> anyhow::Result<Self> {
         let state = State::new(Some(folder.path().join("state")));
         let log = std::fs::File::create(folder.path().join("log"))?;
         let supervisor = swarm()?
-            .args(["up", "--free-ports", "--gateways", &gateways.to_string()])
+            .args(["up", "--free-ports"])
+            .args(arguments)
             .arg("--state")
             .arg(state.folder())
             .stdin(Stdio::null())
@@ -169,7 +181,15 @@ impl Cluster {
     /// # Errors
     /// When it does not come back in time.
     pub async fn kill(&mut self, tier: Tier) -> anyhow::Result<()> {
-        let gone = self.signal(tier, Signal::SIGKILL)?;
+        self.kill_one(Instance { tier, number: 0 }).await
+    }
+
+    /// The same with any process.
+    ///
+    /// # Errors
+    /// As [`Cluster::kill`].
+    pub async fn kill_one(&mut self, instance: Instance) -> anyhow::Result<()> {
+        let gone = self.signal_one(instance, Signal::SIGKILL)?;
         self.replaced(gone).await?;
         self.ready().await
     }
@@ -179,7 +199,17 @@ impl Cluster {
     /// # Errors
     /// When it does not run.
     pub fn signal(&self, tier: Tier, signal: Signal) -> anyhow::Result<TierProcess> {
-        let process = first_of(&self.run_file()?, tier).context("the tier does not run")?;
+        self.signal_one(Instance { tier, number: 0 }, signal)
+    }
+
+    /// Signals any process, which is returned.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal_one(&self, instance: Instance, signal: Signal) -> anyhow::Result<TierProcess> {
+        let tiers = self.run_file()?.tiers.into_iter();
+        let mut those = tiers.filter(|process| process.instance() == instance);
+        let process = those.next().context("it does not run")?;
         kill(Pid::from_raw(process.pid), signal)?;
         Ok(process)
     }
@@ -303,11 +333,6 @@ async fn first_unready(run: &RunFile) -> Option<String> {
         }
     }
     None
-}
-
-fn first_of(run: &RunFile, tier: Tier) -> Option<TierProcess> {
-    let first = |process: &&TierProcess| process.tier == tier && process.number == 0;
-    run.tiers.iter().find(first).cloned()
 }
 
 /// Waits until a counter of a tier, summed over its labels, has reached this.

@@ -17,9 +17,11 @@ use futures_util::stream;
 use parking_lot::Mutex;
 use protocol::wire::{Mark, Membership};
 use protocol::{AccountId, ConversationId, GatewayId, Refusal, SequenceNumber, SessionId};
+use service_kit::clock;
 use service_kit::drain::Drain;
 use service_kit::live::InstanceId;
 use service_kit::peers::{LiveWatch, Peers};
+use service_kit::registry;
 use tokio::sync::Notify;
 
 use crate::config::{LimitsConfig, SessionConfig};
@@ -58,6 +60,7 @@ pub struct Gateway {
     pub upstream: Upstream,
     routers: Peers,
     live: LiveWatch,
+    routes: Option<registry::Routes>,
     drain: Drain,
     /// Held by whoever changes who is where, until the router's link has its word of it.
     changing: Mutex<()>,
@@ -70,6 +73,19 @@ pub struct Gateway {
     last_session: AtomicU64,
 }
 
+/// Whom a gateway knows.
+#[derive(Debug)]
+pub struct Around {
+    /// Logic.
+    pub upstream: Upstream,
+    /// The routers.
+    pub routers: Peers,
+    /// The gateways that clients may be told of.
+    pub gateways: LiveWatch,
+    /// Where others find its sessions, in a cluster.
+    pub routes: Option<registry::Routes>,
+}
+
 impl Gateway {
     /// With nobody here. `id` is random, and so are the ids of its sessions. `live`: the gateways
     /// that clients can go to; empty if that is not known.
@@ -77,9 +93,7 @@ impl Gateway {
     pub fn new(
         id: GatewayId,
         (rules, limits, drain_grace): (SessionConfig, LimitsConfig, Duration),
-        upstream: Upstream,
-        routers: Peers,
-        live: LiveWatch,
+        around: Around,
         drain: Drain,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -87,9 +101,10 @@ impl Gateway {
             limits,
             leave_grace: drain_grace * 3 / 4, // The rest is for the last words.
             registry: Registry::default(),
-            upstream,
-            routers,
-            live,
+            upstream: around.upstream,
+            routers: around.routers,
+            live: around.gateways,
+            routes: around.routes,
             drain,
             changing: Mutex::new(()),
             marks: Mutex::default(),
@@ -123,6 +138,9 @@ impl Gateway {
             }
             self.register(&new)
         };
+        if let Some(routes) = &self.routes {
+            routes.keep(handle.account.0, handle.session.0, clock::unix_ms());
+        }
         registering.or_later(self).await;
         self.refresh(handle.account, Some(handle.session)).await
     }
@@ -132,6 +150,9 @@ impl Gateway {
         let _changing = self.changing.lock();
         let gone = self.registry.leave(handle);
         self.unregister(&gone);
+        if let Some(routes) = &self.routes {
+            routes.remove(handle.account.0, handle.session.0, clock::unix_ms());
+        }
     }
 
     /// Reads an account's memberships, and makes the registry agree with them.

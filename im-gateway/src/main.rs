@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use im_gateway::config::{Config, DEFAULTS, ENV_PREFIX};
-use im_gateway::gateway::Gateway;
+use im_gateway::gateway::{Around, Gateway};
 use im_gateway::upstream::Upstream;
 use im_gateway::{listener, router_link};
 use protocol::GatewayId;
@@ -36,9 +36,14 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (routers, router_events) = links("im-router", &config.links.router);
     let grace = Duration::from_millis(config.drain.grace_ms);
     let rules = (config.session, config.limits, grace);
-    let (id, logic) = (GatewayId(rand::random()), Upstream::new(logics));
-    let (gateways, address) = (discovery.live("im-gateway", ""), clients.local_addr()?);
-    let gateway = Gateway::new(id, rules, logic, routers, gateways, drain.clone());
+    let around = Around {
+        upstream: Upstream::new(logics),
+        routers,
+        gateways: discovery.live("im-gateway", ""),
+        routes: discovery.routes(),
+    };
+    let gateway = Gateway::new(GatewayId(rand::random()), rules, around, drain.clone());
+    let address = clients.local_addr()?;
     drain.spawn(logic_events.watch(|| {}));
     drain.spawn(router_link::run(Arc::clone(&gateway), router_events));
     drain.spawn(admin::serve(admin, telemetry, readiness, drain.clone()));

@@ -12,7 +12,7 @@ use crate::config::{ClusterConfig, ConfigError};
 use crate::drain::Drain;
 use crate::live::{Instance, InstanceId};
 use crate::peers::{self, LiveWatch, PeerEvents, Peers, PeersConfig};
-use crate::registry::{Registry, RegistryError};
+use crate::registry::{Registry, RegistryError, Routes};
 
 /// Finds the others, and is found by them. Clones are the same process.
 #[derive(Debug, Clone)]
@@ -63,6 +63,14 @@ impl Discovery {
             None if fixed.is_empty() => watch::channel(Arc::default()).1,
             None => peers::fixed(fixed.to_owned()),
         }
+    }
+
+    /// Where the routes of this process's sessions are kept for others; nowhere on one machine.
+    #[must_use]
+    pub fn routes(&self) -> Option<Routes> {
+        self.registry
+            .as_ref()
+            .map(|registry| registry.routes(self.me))
     }
 
     /// Opens links to the processes of a tier. Being ready takes one that is up.

@@ -6,6 +6,7 @@
 mod bad_input;
 mod capture;
 mod chaos;
+mod cluster;
 mod configuration;
 mod delivery;
 mod demo;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use im_gateway::config::{Config, DEFAULTS};
-use im_gateway::gateway::Gateway;
+use im_gateway::gateway::{Around, Gateway};
 use im_gateway::upstream::Upstream;
 use im_gateway::{listener, router_link};
 use parking_lot::Mutex;
@@ -261,9 +261,12 @@ impl Cluster {
         let gateway = Gateway::new(
             GatewayId(rand::random()),
             (config.session, config.limits, Duration::from_secs(4)),
-            Upstream::new(logics.clone()),
-            routers,
-            live,
+            Around {
+                upstream: Upstream::new(logics.clone()),
+                routers,
+                gateways: live,
+                routes: None,
+            },
             drain.clone(),
         );
         drain.spawn(router_link::run(Arc::clone(&gateway), router_events));
