@@ -1,5 +1,6 @@
 //! Leases of node numbers: one holder each, and ids that never come again.
 
+use service_kit::clock;
 use service_kit::registry::NodeError;
 use service_kit::snowflake::{NODE_MAX, SnowflakeError};
 use service_kit::testing::RedisServer;
@@ -98,6 +99,29 @@ async fn who_was_away_while_another_took_the_node_stops() {
     let refused = old.snowflakes().next_id().await;
     assert_eq!(refused, Err(SnowflakeError::NodeLost));
     new.snowflakes().next_id().await.unwrap();
+}
+
+/// The clock of the holder before stood a minute ahead, and was set right with the restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_with_the_clock_set_back_no_id_comes_again() {
+    let redis = RedisServer::start(&[]);
+    let used_ms = clock::unix_ms() + 60_000;
+    let (nodes, before) = ("im:snowflake:nodes", format!("1 abc 1 {used_ms}"));
+    let written = redis.command(&["hset", nodes, "born", "1", "0", &before]);
+    assert_eq!(written.trim(), "2");
+    let process = Process::start(&redis.url()).await;
+    let lease = process.registry.lease_node(Some(0)).await.unwrap();
+    let error = lease.snowflakes().next_id().await.unwrap_err();
+    let SnowflakeError::ClockWentBack { behind_ms } = error else {
+        panic!("{error}");
+    };
+    assert!((50_000..=60_000).contains(&behind_ms), "{behind_ms}");
+    // Who wants any is spared that.
+    process.end().await;
+    let process = Process::start(&redis.url()).await;
+    let lease = process.registry.lease_node(None).await.unwrap();
+    assert_eq!(lease.node(), 1);
+    lease.snowflakes().next_id().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,14 +1,23 @@
 //! Routes by session: epochs, and what an outage does to them.
 
+use std::time::Duration;
+
 use service_kit::live::InstanceId;
 use service_kit::registry::Route;
 use service_kit::testing::RedisServer;
 
 use crate::support::{Process, until};
 
+/// So long that no story waits for a route to be written again before its lease ends.
+const LEASE: Duration = Duration::from_secs(6);
+
 const ROBOT: u64 = 10;
 const HERE: InstanceId = InstanceId(1);
 const THERE: InstanceId = InstanceId(2);
+
+async fn start(redis: &RedisServer) -> Process {
+    Process::with_lease(&redis.url(), LEASE).await
+}
 
 async fn found(process: &Process, subject: u64) -> Vec<(u64, InstanceId, u64)> {
     let found = process
@@ -32,10 +41,7 @@ async fn found_soon(process: &Process, expected: &[(u64, InstanceId, u64)]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subject_leads_to_its_sessions_until_they_end() {
     let redis = RedisServer::start(&[]);
-    let (here, there) = (
-        Process::start(&redis.url()).await,
-        Process::start(&redis.url()).await,
-    );
+    let (here, there) = (start(&redis).await, start(&redis).await);
     let routes_here = here.registry.routes(HERE);
     let routes_there = there.registry.routes(THERE);
     routes_here.keep(ROBOT, 100, 1);
@@ -53,10 +59,7 @@ async fn a_subject_leads_to_its_sessions_until_they_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_epoch_neither_takes_a_session_nor_ends_it() {
     let redis = RedisServer::start(&[]);
-    let (here, there) = (
-        Process::start(&redis.url()).await,
-        Process::start(&redis.url()).await,
-    );
+    let (here, there) = (start(&redis).await, start(&redis).await);
     let (old, new) = (here.registry.routes(HERE), there.registry.routes(THERE));
     // Epochs that a script's numbers would take for the same.
     let (low, high) = (u64::MAX - 1, u64::MAX);
@@ -64,17 +67,19 @@ async fn an_older_epoch_neither_takes_a_session_nor_ends_it() {
     found_soon(&here, &[(100, HERE, low)]).await;
     new.keep(ROBOT, 100, high);
     found_soon(&here, &[(100, THERE, high)]).await;
-    old.keep(ROBOT, 100, low);
-    old.remove(ROBOT, 100, low);
     // What is written after it shows that it was tried.
+    old.keep(ROBOT, 100, low);
     old.keep(ROBOT, 101, 1);
     found_soon(&here, &[(100, THERE, high), (101, HERE, 1)]).await;
+    old.remove(ROBOT, 100, low);
+    old.remove(ROBOT, 101, 1);
+    found_soon(&here, &[(100, THERE, high)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_was_away_is_told_everything_again() {
     let mut redis = RedisServer::start(&[]);
-    let process = Process::start(&redis.url()).await;
+    let process = start(&redis).await;
     let routes = process.registry.routes(HERE);
     routes.keep(ROBOT, 100, 1);
     found_soon(&process, &[(100, HERE, 1)]).await;
@@ -87,7 +92,7 @@ async fn a_redis_that_was_away_is_told_everything_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loss_that_nobody_saw_shows_in_the_announcements() {
     let mut redis = RedisServer::start(&[]);
-    let process = Process::start(&redis.url()).await;
+    let process = start(&redis).await;
     process.announce("gateway", HERE.0);
     let routes = process.registry.routes(HERE);
     routes.keep(ROBOT, 100, 1);
@@ -101,7 +106,7 @@ async fn a_loss_that_nobody_saw_shows_in_the_announcements() {
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_routes_are_written_in_batches() {
     let redis = RedisServer::start(&["appendonly no"]);
-    let process = Process::start(&redis.url()).await;
+    let process = start(&redis).await;
     let routes = process.registry.routes(HERE);
     for subject in 0..5_000 {
         routes.keep(subject, subject, 1);

@@ -25,8 +25,14 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) async fn start(url: &str) -> Self {
+        Self::with_lease(url, LEASE).await
+    }
+
+    pub(crate) async fn with_lease(url: &str, lease: Duration) -> Self {
         let drain = Drain::new();
-        let registry = Registry::open(&config(url), &drain).await.unwrap();
+        let mut config = config(url);
+        config.lease_ms = u64::try_from(lease.as_millis()).unwrap();
+        let registry = Registry::open(&config, &drain).await.unwrap();
         Self { registry, drain }
     }
 
