@@ -1,21 +1,28 @@
-//! Chaos: many clients under steady load, while tiers are killed and paused, clients restart and
-//! members come and go, all drawn from one seed. Everything is recorded ([`crate::record`]) and
+//! Chaos: many clients under steady load, while processes are killed and paused, links cut and
+//! slowed, the disk fills, clients restart and members come and go, all drawn from one seed. Everything is recorded ([`crate::record`]) and
 //! judged afterwards ([`crate::checker`]).
 //!
 //! The seed decides what is done to whom and when; how the processes answer is theirs, so two runs
 //! of a seed are alike and not equal.
 //!
-//! Read in this order: [`layout`] (who is where), [`nemesis`] (which faults), `message`, `robot` and
+//! Read in this order: [`layout`] (who is where), [`arena`] (on what), [`plan`] (which faults),
+//! `nemesis`, [`proxy`], [`disk`] and [`server`] (how they are made), `message`, `access`, `robot` and
 //! `churn` (the load), `history` (the log in the end), [`memory`], [`outcome`].
 
+pub mod arena;
+pub mod disk;
 pub mod layout;
 pub mod memory;
-pub mod nemesis;
 pub mod outcome;
+pub mod plan;
+pub mod proxy;
+pub mod server;
 
+mod access;
 mod churn;
 mod history;
 mod message;
+mod nemesis;
 mod robot;
 
 use std::collections::{BTreeMap, HashMap};
@@ -25,7 +32,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use client_sdk::{Client, ClientConfig, ConversationId, Events};
+use client_sdk::{Client, ConversationId};
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use service_kit::clock;
@@ -33,13 +40,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::access::{Access, Session};
+use self::arena::Arena;
 use self::churn::Churn;
 use self::history::Heads;
 use self::layout::Layout;
 use self::outcome::{Faults, Outcome};
 use self::robot::Robot;
 use crate::checker;
-use crate::cluster::Cluster;
 use crate::record::{self, Event, Recorder};
 
 /// Connections that are being made at once at the start.
@@ -88,9 +96,9 @@ fn dice(seed: u64, purpose: u64) -> SmallRng {
 ///
 /// # Errors
 /// When the run itself fails: a client that cannot connect, a log that cannot be read.
-pub async fn run(chaos: &Chaos, cluster: &mut Cluster, path: &Path) -> anyhow::Result<Outcome> {
+pub async fn run(chaos: &Chaos, arena: &mut Arena, path: &Path) -> anyhow::Result<Outcome> {
     let recorder = Recorder::create(path).context("the record cannot be made")?;
-    play(chaos, cluster, &recorder).await?;
+    play(chaos, arena, &recorder).await?;
     recorder.finish().context("the record cannot be written")?;
     judge(path)
 }
@@ -112,54 +120,47 @@ pub fn judge(path: &Path) -> anyhow::Result<Outcome> {
     Ok(Outcome::new(verdict, faults, memory.table()))
 }
 
-async fn play(chaos: &Chaos, cluster: &mut Cluster, recorder: &Recorder) -> anyhow::Result<()> {
+async fn play(chaos: &Chaos, arena: &mut Arena, recorder: &Recorder) -> anyhow::Result<()> {
     let layout = Layout::draw(chaos.seed, chaos.clients);
-    let (configs, connected) = connect_all(chaos, cluster).await?;
+    let journals = tempfile::tempdir()?;
+    let (accesses, connected) = connect_all(chaos, arena, journals.path()).await?;
+    let send_timeout = accesses[0].config.send_timeout;
     recorder.record(&Event::Began {
         seed: chaos.seed,
         unix_ms: clock::unix_ms(),
-        send_timeout_ms: millis(configs[0].send_timeout),
+        send_timeout_ms: millis(send_timeout),
     });
     let usher = connected[0].0.clone();
     let accounts: Vec<_> = connected.iter().map(|(c, _)| c.account().id).collect();
-    let stage = Arc::new(set_up(&layout, &usher, &connected, recorder).await?);
+    let stage = Arc::new(set_up(&layout, &usher, &accesses, &connected, recorder).await?);
 
     let over = CancellationToken::new();
     let (busy, mut all_ended) = mpsc::channel::<()>(1);
     let (tell_heads, heads) = watch::channel(None);
+    let reader = accesses[0].clone();
     let mut robots = JoinSet::new();
-    for (client, session) in (0..).zip(connected) {
-        let robot = Robot::new(chaos, client, &configs, &layout, &stage);
-        robots.spawn(robot.run(session, over.clone(), busy.clone(), heads.clone()));
+    for (client, (access, session)) in (0..).zip(accesses.into_iter().zip(connected)) {
+        let robot = Robot::new(chaos, client, access, &layout, &stage, busy.clone());
+        robots.spawn(robot.run(session, over.clone(), heads.clone()));
     }
     let churn = Churn::new(chaos.seed, &layout, &accounts, &stage);
     let churn = tokio::spawn(churn.run(usher.clone(), over.clone(), busy));
-    let watching = memory::watch(cluster.state().to_owned(), recorder.clone(), over.clone());
+    let watching = memory::watch(
+        arena.cluster.state().to_owned(),
+        recorder.clone(),
+        over.clone(),
+    );
     let watching = tokio::spawn(watching);
 
-    let time = Duration::try_from_secs_f64(chaos.minutes * 60.0).context("no such time")?;
-    let plan = if chaos.calm {
-        Vec::new()
-    } else {
-        nemesis::plan(chaos.seed, &nemesis::targets(), time)
-    };
-    tokio::join!(
-        tokio::time::sleep(time),
-        nemesis::run(&plan, cluster.state(), recorder)
-    );
+    offer_load(chaos, arena, recorder).await?;
     over.cancel();
-    cluster.ready().await.context("after the faults")?;
+    arena.cluster.ready().await.context("after the faults")?;
     watching.await?;
     churn.await?;
     // It ends when nobody holds the other end: no send is on its way.
-    let ended = tokio::time::timeout(configs[0].send_timeout + ENDS_GRACE, all_ended.recv()).await;
+    let ended = tokio::time::timeout(send_timeout + ENDS_GRACE, all_ended.recv()).await;
     if ended.is_err() {
-        recorder.record(&Event::Fault {
-            at_us: recorder.now_us(),
-            until_us: recorder.now_us(),
-            target: "the load".into(),
-            fault: "sends did not end".into(),
-        });
+        tell(recorder, "the load", "sends did not end".into());
     }
     let known = Heads::read(&usher, &stage).await?;
     tell_heads.send_replace(Some(Arc::new(known)));
@@ -167,46 +168,68 @@ async fn play(chaos: &Chaos, cluster: &mut Cluster, recorder: &Recorder) -> anyh
     while let Some(done) = robots.join_next().await {
         done?.context("a robot failed")?;
     }
-    history::read(configs[0].clone(), &stage).await
+    history::read(reader.config, &stage).await
+}
+
+/// For as long as was asked, with faults unless calm was.
+async fn offer_load(chaos: &Chaos, arena: &Arena, recorder: &Recorder) -> anyhow::Result<()> {
+    let time = Duration::try_from_secs_f64(chaos.minutes * 60.0).context("no such time")?;
+    let plan = if chaos.calm {
+        Vec::new()
+    } else {
+        for (target, why) in &arena.skipped {
+            tell(recorder, target, format!("skipped: {why}"));
+        }
+        plan::plan(chaos.seed, &arena.targets()?, time)
+    };
+    tokio::join!(
+        tokio::time::sleep(time),
+        nemesis::run(&plan, arena, recorder)
+    );
+    Ok(())
+}
+
+fn tell(recorder: &Recorder, target: &str, fault: String) {
+    recorder.record(&Event::Fault {
+        at_us: recorder.now_us(),
+        until_us: recorder.now_us(),
+        target: target.to_owned(),
+        fault,
+    });
 }
 
 /// The usher, who is in every conversation, is the first.
 async fn connect_all(
     chaos: &Chaos,
-    cluster: &Cluster,
-) -> anyhow::Result<(Vec<ClientConfig>, Vec<(Client, Events)>)> {
-    let mut configs = Vec::new();
-    for client in 0..chaos.clients {
-        let name = layout::name(client);
-        configs.push(if layout::is_operator(client) {
-            cluster.operator(&name)?
-        } else {
-            cluster.robot(&name)?
-        });
-    }
-    robot::set_mark_policies(&mut configs);
-    let mut connected = Vec::with_capacity(configs.len());
-    for some in configs.chunks(CONNECTING_MAX) {
-        let connecting = some.iter().map(|config| Client::connect(config.clone()));
+    arena: &Arena,
+    journals: &Path,
+) -> anyhow::Result<(Vec<Access>, Vec<Session>)> {
+    let access = |client| Access::new(&arena.cluster, client, journals);
+    let accesses: Vec<_> = (0..chaos.clients).map(access).collect::<Result<_, _>>()?;
+    let mut connected = Vec::with_capacity(accesses.len());
+    for some in accesses.chunks(CONNECTING_MAX) {
+        let connecting = some.iter().map(Access::connect);
         for session in futures_util::future::join_all(connecting).await {
             connected.push(session.context("a client cannot connect")?);
         }
     }
-    Ok((configs, connected))
+    Ok((accesses, connected))
 }
 
 /// Makes the groups, and gives everything its number in the record.
 async fn set_up(
     layout: &Layout,
     usher: &Client,
-    connected: &[(Client, Events)],
+    accesses: &[Access],
+    connected: &[Session],
     recorder: &Recorder,
 ) -> anyhow::Result<Stage> {
-    for (number, (client, _)) in (0..).zip(connected) {
+    for ((number, (client, _)), access) in (0..).zip(connected).zip(accesses) {
         recorder.record(&Event::Client {
             client: number,
             account: client.account().id.0,
             name: client.account().name.clone(),
+            journal: access.journal.is_some(),
         });
     }
     let account = |client: u32| {

@@ -6,7 +6,7 @@
 //! fresh client read back in the end.
 //!
 //! Read in this order: [`verdict`] (what can be wrong), `collect` (the record, sorted by
-//! conversation), `members` (who may see what), `numbers` (the log, its numbers and the sends),
+//! conversation), `members` (who may see what), `numbers` (the log and its numbers), `sends`,
 //! `deliveries` (what each member was handed).
 
 pub mod verdict;
@@ -15,6 +15,7 @@ mod collect;
 mod deliveries;
 mod members;
 mod numbers;
+mod sends;
 
 use crate::record::Event;
 
@@ -42,12 +43,13 @@ fn judge(collected: &Collected) -> Verdict {
     };
     for (number, conversation) in &collected.conversations {
         let mut findings = Findings::new(&conversation.id);
-        let mut log = numbers::Log::of(conversation, &mut findings);
-        numbers::judge_sends(*number, collected, &mut log, &mut findings);
+        let mut log = numbers::Log::of(conversation, collected, &mut findings);
         let memberships = members::of_log(conversation);
         for (client, handed) in &conversation.handed {
             numbers::judge_numbers(*client, *number, handed, collected, &mut log, &mut findings);
         }
+        sends::judge(*number, collected, &mut log, &mut findings);
+        numbers::judge_the_rest(collected, conversation, &log, &mut findings);
         deliveries::judge(collected, conversation, &log, &memberships, &mut findings);
         verdict.add(findings);
     }

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use bench::chaos::arena::{Arena, Setup};
 use bench::chaos::outcome::Outcome;
-use bench::chaos::{self, Chaos};
+use bench::chaos::{self, Chaos, disk};
 use bench::cluster::Cluster;
 use bench::load::{self, Load, Measure};
 use clap::{Parser, Subcommand};
@@ -25,7 +26,7 @@ enum Command {
     Fanout(Run),
     /// Publishers that wait for their acks; the latency is that of the ack.
     Send(Run),
-    /// Steady load while tiers are killed and paused; what was promised is checked afterwards.
+    /// Steady load under faults of every kind; what was promised is checked afterwards.
     Chaos(ChaosRun),
     /// Judges the record of a chaos run again.
     Check {
@@ -53,6 +54,8 @@ struct Run {
 struct ChaosRun {
     #[command(flatten)]
     chaos: Chaos,
+    #[command(flatten)]
+    setup: Setup,
     /// Also writes the verdict here, as one JSON object.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -68,6 +71,8 @@ fn main() -> ExitCode {
     let mut passed = true;
     let code = service_kit::exit::run("im-bench", || {
         let arguments = Arguments::parse();
+        // Without the right to it the machine has none of our mounts, and no small disk.
+        disk::keep_mounts_private().ok();
         passed = tokio::runtime::Runtime::new()?.block_on(run(arguments.command))?;
         Ok(())
     });
@@ -95,13 +100,13 @@ async fn chaos(run: &ChaosRun) -> anyhow::Result<bool> {
     let folder = tempfile::tempdir()?;
     let record = run.record.clone();
     let record = record.unwrap_or_else(|| folder.path().join("record"));
-    let mut cluster = Cluster::start().await?;
-    let outcome = chaos::run(&run.chaos, &mut cluster, &record).await;
+    let mut arena = Arena::start(&run.setup).await?;
+    let outcome = chaos::run(&run.chaos, &mut arena, &record).await;
     if let Some(path) = &run.log {
-        write(path, cluster.whole_log().as_bytes())?;
+        write(path, arena.cluster.whole_log().as_bytes())?;
     }
-    let outcome = outcome.with_context(|| cluster.log())?;
-    cluster.stop().await?;
+    let outcome = outcome.with_context(|| arena.cluster.log())?;
+    arena.stop().await?;
     tell(&outcome, run.json.as_deref())
 }
 

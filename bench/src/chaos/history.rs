@@ -3,10 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Context as _, ensure};
-use client_sdk::{Client, ClientConfig, Entry, EntryKind, SequenceNumber};
+use client_sdk::{Client, ClientConfig, ConversationId, Entry, EntryKind, Error, SequenceNumber};
 
 use super::{Stage, message};
 use crate::record::{Event, Says};
+
+/// Entries at the end of a log among which the last is looked for that has not expired.
+const LOOK_BACK: u64 = 50;
 
 /// How far each conversation goes, and who is in it.
 #[derive(Debug)]
@@ -24,12 +27,12 @@ impl Heads {
     pub(super) async fn read(usher: &Client, stage: &Stage) -> anyhow::Result<Self> {
         let mut heads = Vec::with_capacity(stage.conversations.len());
         for (conversation, id) in (0..).zip(&stage.conversations) {
-            let page = usher.pull(*id, SequenceNumber::ZERO, 1).await;
+            let head = last_entry(usher, *id).await;
             let members = usher.members(*id).await;
             let members = members.context("the members cannot be read")?;
             heads.push(Head {
                 conversation,
-                sequence: page.context("the head cannot be read")?.head.0,
+                sequence: head.context("the head cannot be read")?,
                 members: members.iter().map(|member| member.id.0).collect(),
             });
         }
@@ -44,6 +47,16 @@ impl Heads {
             highest.unwrap_or(0) >= head.sequence
         })
     }
+}
+
+/// The last that says something, as far as is looked: nobody is handed a placeholder.
+async fn last_entry(usher: &Client, id: ConversationId) -> Result<u64, Error> {
+    let head = usher.pull(id, SequenceNumber::ZERO, 1).await?.head.0;
+    let after = SequenceNumber(head.saturating_sub(LOOK_BACK));
+    let page = usher.pull(id, after, 0).await?;
+    let says = page.entries.iter().rev();
+    let mut says = says.filter(|entry| entry.kind != EntryKind::Placeholder);
+    Ok(says.next().map_or(0, |entry| entry.sequence.0))
 }
 
 /// Records all logs, page by page.

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use deploy::state::State;
-use deploy::tiers::Tier;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -17,8 +16,8 @@ const INTERVAL: Duration = Duration::from_secs(2);
 
 const MINUTE_US: u64 = 60_000_000;
 
-/// Minutes that a process must have lived to be judged.
-const JUDGED_MINUTES: usize = 3;
+/// How long a process must have lived to be judged.
+const JUDGED_AFTER_US: u64 = 3 * MINUTE_US;
 
 /// How much more the last minute may have than the second, in percent.
 const GROWTH_PERCENT_MAX: f64 = 20.0;
@@ -34,15 +33,11 @@ pub(super) async fn watch(state: PathBuf, recorder: Recorder, over: Cancellation
         }
         // While the run file is being replaced, or a process ends, there is one look less.
         let Ok(run) = state.running() else { continue };
-        let mut seen: BTreeMap<Tier, usize> = BTreeMap::new();
         for process in &run.tiers {
-            let instance = seen.entry(process.tier).or_default();
-            let target = format!("{}/{instance}", process.tier.binary());
-            *instance += 1;
             if let Some(rss_bytes) = resident(process.pid) {
                 recorder.record(&Event::Memory {
                     at_us: recorder.now_us(),
-                    target,
+                    target: process.instance().to_string(),
                     pid: process.pid,
                     rss_bytes,
                 });
@@ -78,7 +73,7 @@ pub struct Row {
     pub minutes: Vec<u64>,
     /// How often it began anew.
     pub restarts: usize,
-    /// What its last life has more in its last minute than in its second; `None`: too young.
+    /// What its last life has more in its last 60 s than in its second minute; `None`: too young.
     pub growth_percent: Option<f64>,
     /// Whether that is bounded; true while it is too young to tell.
     pub bounded: bool,
@@ -129,12 +124,20 @@ impl Samples {
 #[expect(clippy::cast_precision_loss, reason = "percents are for reading")]
 fn growth_percent(life: &Life) -> Option<f64> {
     let (began, _) = *life.samples.first()?;
-    let minutes = medians(began, life.samples.iter().copied());
-    // The last one is judged when it is a whole one.
     let (ended, _) = *life.samples.last()?;
-    let whole = usize::try_from((ended - began) / MINUTE_US).ok()?;
-    let (second, last) = (*minutes.get(1)?, *minutes.get(whole.checked_sub(1)?)?);
-    let judged = whole >= JUDGED_MINUTES && second > 0;
+    let age = ended.saturating_sub(began);
+    let of = |from: u64| {
+        let within = |(at, _): &(u64, u64)| (from..=from + MINUTE_US).contains(at);
+        median(
+            life.samples
+                .iter()
+                .copied()
+                .filter(within)
+                .map(|(_, bytes)| bytes),
+        )
+    };
+    let (second, last) = (of(began + MINUTE_US), of(ended.checked_sub(MINUTE_US)?));
+    let judged = age >= JUDGED_AFTER_US && second > 0;
     judged.then(|| ((last as f64 / second as f64 - 1.0) * 1000.0).round() / 10.0)
 }
 
@@ -148,11 +151,14 @@ fn medians(began: u64, samples: impl Iterator<Item = (u64, u64)>) -> Vec<u64> {
         }
         minutes[minute].push(bytes);
     }
-    let median = |mut of: Vec<u64>| {
-        of.sort_unstable();
-        of.get(of.len() / 2).copied().unwrap_or(0)
-    };
     minutes.into_iter().map(median).collect()
+}
+
+/// 0 when there is nothing.
+fn median(of: impl IntoIterator<Item = u64>) -> u64 {
+    let mut of: Vec<_> = of.into_iter().collect();
+    of.sort_unstable();
+    of.get(of.len() / 2).copied().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -164,7 +170,7 @@ mod tests {
         let looks = minutes.flat_map(|(minute, bytes)| {
             (0..6).map(move |look| Event::Memory {
                 at_us: minute * MINUTE_US + look * MINUTE_US / 5,
-                target: "im-store/0".into(),
+                target: "im-store".into(),
                 pid,
                 rss_bytes: *bytes,
             })

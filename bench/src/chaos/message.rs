@@ -39,19 +39,21 @@ pub(super) fn says(content: &Content, id: Option<&ClientMessageId>) -> Says {
     if matches!(content, Content::Membership(_)) {
         return Says::Membership;
     }
-    let number = if let Content::Data(data) = content
-        && data.schema == SCHEMA
-    {
-        number(&data.payload)
-    } else {
-        None
-    };
-    match (number, id) {
-        (Some(number), Some(id)) if id.as_bytes()[ID_NUMBER_AT..] == number.to_be_bytes()[1..] => {
-            Says::Message(number)
-        }
+    match (number(content), id) {
+        (Some(number), Some(id)) if number == number_of(id) => Says::Message(number),
         _ => Says::Altered,
     }
+}
+
+/// What an ephemeral message says: it comes without its id.
+pub(super) fn says_ephemerally(content: &Content) -> Says {
+    number(content).map_or(Says::Altered, Says::Message)
+}
+
+/// The number in an id.
+pub(super) fn number_of(id: &ClientMessageId) -> u64 {
+    let bytes = id.as_bytes()[ID_NUMBER_AT..].iter();
+    bytes.fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// Who came and went by an entry.
@@ -66,8 +68,15 @@ pub(super) fn changes(content: &Content) -> Vec<Change> {
     changes.collect()
 }
 
-fn number(payload: &[u8]) -> Option<u64> {
-    let (number, rest) = payload.split_first_chunk::<NUMBER_BYTES>()?;
+/// The number throughout a content.
+fn number(content: &Content) -> Option<u64> {
+    let Content::Data(data) = content else {
+        return None;
+    };
+    let (number, rest) = data.payload.split_first_chunk::<NUMBER_BYTES>()?;
+    if data.schema != SCHEMA {
+        return None;
+    }
     let number = u64::from_be_bytes(*number);
     let mut rest = (NUMBER_BYTES..).zip(rest);
     rest.all(|(at, byte)| *byte == filler(number, at))
@@ -89,7 +98,9 @@ mod tests {
     #[test]
     fn a_message_says_its_number_and_an_altered_one_does_not() {
         let id = id(1_700_000_000_000, 7, 4_711);
+        assert_eq!(number_of(&id), 4_711);
         assert_eq!(says(&content(4_711, 100), Some(&id)), Says::Message(4_711));
+        assert_eq!(says_ephemerally(&content(4_711, 100)), Says::Message(4_711));
         assert_eq!(says(&content(4_712, 100), Some(&id)), Says::Altered);
         assert_eq!(says(&content(4_711, 100), None), Says::Altered);
         let Content::Data(data) = content(4_711, 100) else {

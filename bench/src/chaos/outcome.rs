@@ -1,11 +1,12 @@
 //! What a chaos run comes to: the verdict, what was done to the cluster, and its memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 
 use super::memory::Row;
+use super::plan::Kind;
 use crate::checker::Verdict;
 use crate::record::Event;
 
@@ -22,8 +23,11 @@ pub struct Faults {
     pub took_ms: u64,
     /// Clients.
     pub clients: u64,
-    /// Faults, as "fault target".
-    pub faults: BTreeMap<String, u64>,
+    /// Faults that were made, by kind.
+    pub kinds: BTreeMap<String, u64>,
+    /// The same by target and kind; with those that found their target away, as "missed", and
+    /// those that this machine does not allow, as "skipped".
+    pub targets: BTreeMap<String, BTreeMap<String, u64>>,
     /// Clients that began anew, by how they ended.
     pub client_restarts: BTreeMap<String, u64>,
     /// Changes of members that were answered.
@@ -39,8 +43,12 @@ impl Faults {
             Event::Began { seed, unix_ms, .. } => (self.seed, self.unix_ms) = (*seed, *unix_ms),
             Event::Client { .. } => self.clients += 1,
             Event::Fault { target, fault, .. } => {
-                let what = fault.split(':').next().unwrap_or_default();
-                *self.faults.entry(format!("{what} {target}")).or_default() += 1;
+                let kind = fault.split([' ', ':']).next().unwrap_or_default();
+                if Kind::ALL.iter().any(|known| known.to_string() == kind) {
+                    *self.kinds.entry(kind.to_owned()).or_default() += 1;
+                }
+                let of_target = self.targets.entry(target.clone()).or_default();
+                *of_target.entry(kind.to_owned()).or_default() += 1;
             }
             Event::RunEnded { by, .. } if by != "end" => {
                 *self.client_restarts.entry(by.clone()).or_default() += 1;
@@ -57,6 +65,9 @@ impl Faults {
             | Event::Marked { .. }
             | Event::Sent { .. }
             | Event::Ended { .. }
+            | Event::Resolved { .. }
+            | Event::EphemeralSent { .. }
+            | Event::EphemeralDelivered { .. }
             | Event::Delivered { .. }
             | Event::Membership { .. }
             | Event::Link { .. }
@@ -66,14 +77,30 @@ impl Faults {
         }
     }
 
-    /// Whether each of these was struck by each of these kinds.
+    /// Whether faults of this kind were made.
     #[must_use]
-    pub fn have_all(&self, kinds: &[&str], targets: &[String]) -> bool {
-        let fired: BTreeSet<_> = self.faults.keys().map(String::as_str).collect();
-        kinds.iter().all(|kind| {
-            let mut targets = targets.iter();
-            targets.all(|target| fired.contains(&*format!("{kind} {target}")))
-        })
+    pub fn have(&self, kind: Kind) -> bool {
+        self.kinds.contains_key(&kind.to_string())
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<16}", "faults")?;
+        let mut columns: Vec<_> = Kind::ALL.iter().map(ToString::to_string).collect();
+        columns.extend(["missed", "skipped"].map(String::from));
+        for column in &columns {
+            write!(f, "{column:>8}")?;
+        }
+        let all = [(&"all".to_owned(), &self.kinds)];
+        for (target, kinds) in self.targets.iter().chain(all) {
+            write!(f, "\n{target:<16}")?;
+            for column in &columns {
+                let count = kinds.get(column).copied().unwrap_or_default();
+                write!(f, "{count:>8}")?;
+            }
+        }
+        writeln!(f)
     }
 }
 
@@ -86,7 +113,10 @@ pub struct Outcome {
     pub faults: Faults,
     /// What the checker says.
     pub verdict: Verdict,
-    /// The processes' memory. It is told and judged apart from the promises.
+    /// Whether no process grew that lived long enough to be judged. It is judged apart from the
+    /// promises.
+    pub memory_bounded: bool,
+    /// The processes' memory.
     pub memory: Vec<Row>,
 }
 
@@ -96,6 +126,7 @@ impl Outcome {
             passed: verdict.is_clean(),
             faults,
             verdict,
+            memory_bounded: memory.iter().all(|row| row.bounded),
             memory,
         }
     }
@@ -105,9 +136,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let done = &self.faults;
         writeln!(f, "seed {}, {} clients", done.seed, done.clients)?;
-        for (what, count) in &done.faults {
-            writeln!(f, "{what:<34} {count:>7}")?;
-        }
+        writeln!(f, "\n{done}")?;
         for (by, count) in &done.client_restarts {
             writeln!(f, "{:<34} {count:>7}", format!("client restarts: {by}"))?;
         }
@@ -116,7 +145,7 @@ impl fmt::Display for Outcome {
         writeln!(f, "{:<34} {not:>7}", "changes without an answer")?;
         writeln!(f, "\nmemory, MiB: the median of each minute")?;
         for row in &self.memory {
-            write!(f, "{:<14} ", row.target)?;
+            write!(f, "{:<16}", row.target)?;
             for bytes in &row.minutes {
                 write!(f, "{:>5}", bytes / MEBIBYTE)?;
             }
@@ -128,6 +157,20 @@ impl fmt::Display for Outcome {
             writeln!(f, "   {} restarts, {judged}", row.restarts)?;
         }
         writeln!(f, "\n{}", self.verdict)?;
+        let judged = self
+            .memory
+            .iter()
+            .filter(|row| row.growth_percent.is_some());
+        let (judged, of) = (judged.count(), self.memory.len());
+        let bounded = if self.memory_bounded {
+            "bounded"
+        } else {
+            "NOT BOUNDED"
+        };
+        writeln!(
+            f,
+            "memory: {bounded}, {judged} of {of} processes old enough to be judged"
+        )?;
         f.write_str(if self.passed { "passed" } else { "FAILED" })
     }
 }

@@ -1,25 +1,25 @@
 //! One client of the run: sends at its pace, takes what it is handed, restarts now and then with no
-//! memory but the marks that the server keeps, and records all of it.
+//! memory but the marks that the server keeps and, if it has one, its journal; and records all of
+//! it. What it sends is in `sends`.
+
+mod sends;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use client_sdk::{
-    Client, ClientConfig, Error, Event as Told, Events, MarkPolicy, Message, Outgoing, SendError,
-};
+use client_sdk::{Client, Ephemeral, Event as Told, MarkPolicy, Message};
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
-use service_kit::clock;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::access::{Access, Session};
 use super::history::Heads;
 use super::layout::{Layout, USHER};
 use super::{Chaos, Stage, dice, message};
-use crate::record::{Event, Outcome};
+use crate::record::Event;
 
 /// A client lives so long before it restarts.
 const LIFE_S: (u64, u64) = (10, 90);
@@ -31,25 +31,10 @@ const QUIET: Duration = Duration::from_secs(15);
 /// again after a restart.
 const MARKS_EVERY: u32 = 4;
 
-/// Bytes of a message's content, and of one in so many that is long enough to be compressed.
-const PAYLOAD_BYTES: (usize, usize) = (16, 400);
-const LONG_PAYLOAD_BYTES: (usize, usize) = (2_000, 8_000);
-const LONG_ONE_IN: u32 = 50;
-
-/// One in so many sends goes where the client knows that it is no member, if it has drawn that.
-const AS_STRANGER_ONE_IN: u32 = 10;
-
-/// Every second client says itself what was delivered.
-pub(super) fn set_mark_policies(configs: &mut [ClientConfig]) {
-    for config in configs.iter_mut().skip(1).step_by(2) {
-        config.mark_policy = MarkPolicy::Manual;
-    }
-}
-
 pub(super) struct Robot {
     client: u32,
     run: u32,
-    config: ClientConfig,
+    access: Access,
     stage: Arc<Stage>,
     random: SmallRng,
     pace: Duration,
@@ -61,23 +46,23 @@ pub(super) struct Robot {
     /// Taken since the last mark of its own.
     unmarked: u32,
     account: u64,
+    /// Held while load is offered, and by each send until its end.
+    busy: Option<mpsc::Sender<()>>,
 }
-
-type Session = (Client, Events);
 
 impl Robot {
     pub(super) fn new(
         chaos: &Chaos,
         client: u32,
-        configs: &[ClientConfig],
+        access: Access,
         layout: &Layout,
         stage: &Arc<Stage>,
+        busy: mpsc::Sender<()>,
     ) -> Self {
-        let config = configs[client as usize].clone();
         Self {
             client,
             run: 0,
-            config,
+            access,
             stage: Arc::clone(stage),
             random: dice(chaos.seed, 1_000 + u64::from(client)),
             pace: Duration::from_secs(1) * chaos.clients / chaos.rate,
@@ -86,6 +71,7 @@ impl Robot {
             highest: HashMap::new(),
             unmarked: 0,
             account: 0,
+            busy: Some(busy),
         }
     }
 
@@ -94,13 +80,12 @@ impl Robot {
         mut self,
         session: Session,
         over: CancellationToken,
-        busy: mpsc::Sender<()>,
         heads: watch::Receiver<Option<Arc<Heads>>>,
     ) -> anyhow::Result<()> {
         self.account = session.0.account().id.0;
         self.began(&session.0).await;
-        let session = self.load(session, &over, &busy).await?;
-        drop(busy);
+        let session = self.load(session, &over).await?;
+        self.busy = None;
         let (client, events) = self.settle(session, heads).await?;
         client.close().await;
         drop(events);
@@ -113,7 +98,6 @@ impl Robot {
         &mut self,
         mut session: Session,
         over: &CancellationToken,
-        busy: &mpsc::Sender<()>,
     ) -> anyhow::Result<Session> {
         let first = Instant::now() + self.pace.mul_f64(self.random.random_range(0.0..1.0));
         let mut due = tokio::time::interval_at(first, self.pace);
@@ -123,7 +107,7 @@ impl Robot {
             let (client, events) = &mut session;
             tokio::select! {
                 () = over.cancelled() => return Ok(session),
-                _ = due.tick() => self.send(client, busy),
+                _ = due.tick() => self.send(client),
                 told = events.next() => {
                     if !self.take(&session.0, told) {
                         session = self.again(session, "closed by the server").await?;
@@ -155,14 +139,7 @@ impl Robot {
     async fn again(&mut self, session: Session, by: &str) -> anyhow::Result<Session> {
         drop(session);
         self.ended(by);
-        let session = loop {
-            match Client::connect(self.config.clone()).await {
-                Ok(session) => break session,
-                // The cluster is away for longer than one connection attempt waits.
-                Err(Error::Unreachable { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        };
+        let session = self.access.connect().await?;
         self.began(&session.0).await;
         Ok(session)
     }
@@ -177,6 +154,7 @@ impl Robot {
             client: self.client,
             run: self.run,
         });
+        self.recovered(client);
         // Without an answer there is a mark less to judge.
         for known in client.conversations().await.unwrap_or_default() {
             if let Some(conversation) = self.stage.numbers.get(&known.id) {
@@ -201,72 +179,6 @@ impl Robot {
         });
     }
 
-    /// Sends one. Its end is recorded when it comes; `busy` is held until then.
-    fn send(&mut self, client: &Client, busy: &mpsc::Sender<()>) {
-        let Some(conversation) = self.choose() else {
-            return;
-        };
-        if self.outside.contains(&conversation) && !self.random.random_ratio(1, AS_STRANGER_ONE_IN)
-        {
-            return;
-        }
-        let stage = Arc::clone(&self.stage);
-        let number = stage.next_message.fetch_add(1, Ordering::Relaxed);
-        let (shortest, longest) = if self.random.random_ratio(1, LONG_ONE_IN) {
-            LONG_PAYLOAD_BYTES
-        } else {
-            PAYLOAD_BYTES
-        };
-        let bytes = self.random.random_range(shortest..=longest);
-        let id = message::id(
-            clock::unix_ms(),
-            self.random.random_range(0..=u16::MAX),
-            number,
-        );
-        let to = stage.conversations[conversation as usize];
-        let outgoing = Outgoing::new(to, message::content(number, bytes)).client_message_id(id);
-        stage.recorder.record(&Event::Sent {
-            at_us: stage.recorder.now_us(),
-            client: self.client,
-            conversation,
-            message: number,
-        });
-        let handle = client.send_nowait(outgoing);
-        let busy = busy.clone();
-        tokio::spawn(async move {
-            let outcome = match handle.await {
-                Ok(receipt) => Outcome::Acked {
-                    sequence: receipt.sequence.0,
-                },
-                Err(SendError::Refused(refusal)) => Outcome::Refused {
-                    code: format!("{:?}", refusal.code),
-                },
-                Err(SendError::OutcomeUnknown { .. }) => Outcome::Unknown,
-                Err(SendError::NotSent { .. } | SendError::QueueFull | SendError::Closed) => {
-                    Outcome::NotSent
-                }
-            };
-            stage.recorder.record(&Event::Ended {
-                at_us: stage.recorder.now_us(),
-                message: number,
-                outcome,
-            });
-            drop(busy);
-        });
-    }
-
-    fn choose(&mut self) -> Option<u32> {
-        let sum: f64 = self.writes_to.iter().map(|(_, weight)| weight).sum();
-        let mut at = self.random.random_range(0.0..1.0) * sum;
-        for (conversation, weight) in &self.writes_to {
-            at -= weight;
-            if at <= 0.0 {
-                return Some(*conversation);
-            }
-        }
-        self.writes_to.last().map(|(conversation, _)| *conversation)
-    }
-
     /// Records what it was told. Whether more can come.
     fn take(&mut self, client: &Client, told: Option<Told>) -> bool {
         match told {
@@ -275,8 +187,9 @@ impl Robot {
             Some(Told::Left { conversation }) => self.membership(&conversation, false),
             Some(Told::Connected) => self.link(String::new()),
             Some(Told::Disconnected { reason }) => self.link(reason),
-            // Nothing of the run is ephemeral, and nothing is trimmed: what lacks is missed.
-            Some(Told::Ephemeral(_) | Told::Trimmed { .. }) => {}
+            Some(Told::Ephemeral(ephemeral)) => self.passing(&ephemeral),
+            // Nothing is trimmed: what lacks is missed.
+            Some(Told::Trimmed { .. }) => {}
             Some(Told::Closed { .. }) | None => return false,
         }
         true
@@ -289,6 +202,18 @@ impl Robot {
             client: self.client,
             lost,
         });
+    }
+
+    fn passing(&self, ephemeral: &Ephemeral) {
+        let recorder = &self.stage.recorder;
+        if let Some(&conversation) = self.stage.numbers.get(&ephemeral.conversation) {
+            recorder.record(&Event::EphemeralDelivered {
+                at_us: recorder.now_us(),
+                client: self.client,
+                conversation,
+                says: message::says_ephemerally(&ephemeral.content),
+            });
+        }
     }
 
     fn delivered(&mut self, client: &Client, message: &Message) {
@@ -308,7 +233,7 @@ impl Robot {
         });
         let highest = self.highest.entry(conversation).or_default();
         *highest = sequence.max(*highest);
-        if self.config.mark_policy == MarkPolicy::WhenTaken {
+        if self.access.config.mark_policy == MarkPolicy::WhenTaken {
             return;
         }
         self.unmarked += 1;

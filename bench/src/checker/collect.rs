@@ -1,7 +1,7 @@
 //! The record sorted by conversation, with what the rules need of it. Memory grows with the
 //! deliveries: some forty bytes each.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::record::{Change, Event, Outcome, Says};
 
@@ -12,10 +12,13 @@ pub(super) struct Collected {
     pub(super) clients: BTreeMap<u32, u64>,
     /// The last run of each client.
     pub(super) last_runs: BTreeMap<u32, u32>,
+    /// The clients that keep their sends in a journal.
+    pub(super) journals: BTreeSet<u32>,
     pub(super) conversations: BTreeMap<u32, Conversation>,
     pub(super) sends: HashMap<u64, Send>,
+    /// The end of the record.
+    pub(super) finished_at_us: Option<u64>,
     began: bool,
-    finished: bool,
     ends_of_nothing: u64,
 }
 
@@ -30,6 +33,10 @@ pub(super) struct Conversation {
     pub(super) handed: BTreeMap<u32, Vec<Step>>,
     /// The sends to it, in the order of the record.
     pub(super) sends: Vec<u64>,
+    /// The ephemeral messages to it.
+    pub(super) ephemeral: BTreeSet<u64>,
+    /// What was handed over of these, and to whom.
+    pub(super) passing: Vec<(u32, Says)>,
 }
 
 /// One entry of a log.
@@ -65,7 +72,13 @@ pub(super) struct Send {
     pub(super) at_us: u64,
     pub(super) client: u32,
     pub(super) conversation: u32,
+    /// In which run of the client.
+    pub(super) run: u32,
+    /// 0: it is worth the same at any time.
+    pub(super) deadline_us: u64,
     pub(super) ended: Option<(u64, Outcome)>,
+    /// What a later run has learnt of it.
+    pub(super) resolved: Option<Outcome>,
 }
 
 impl Collected {
@@ -78,9 +91,15 @@ impl Collected {
                 self.send_timeout_us = send_timeout_ms.saturating_mul(1000);
             }
             Event::Client {
-                client, account, ..
+                client,
+                account,
+                journal,
+                ..
             } => {
                 self.clients.insert(client, account);
+                if journal {
+                    self.journals.insert(client);
+                }
             }
             Event::Conversation {
                 conversation,
@@ -90,29 +109,11 @@ impl Collected {
                 let known = self.conversations.entry(conversation).or_default();
                 (known.id, known.pair) = (id, pair);
             }
-            Event::Sent {
-                at_us,
-                client,
-                conversation,
-                message,
-            } => {
-                self.of(conversation).sends.push(message);
-                let send = Send {
-                    at_us,
-                    client,
-                    conversation,
-                    ended: None,
-                };
-                self.sends.insert(message, send);
-            }
-            Event::Ended {
-                at_us,
-                message,
-                outcome,
-            } => match self.sends.get_mut(&message) {
-                Some(send) => send.ended = Some((at_us, outcome)),
-                None => self.ends_of_nothing += 1,
-            },
+            Event::Sent { .. }
+            | Event::Ended { .. }
+            | Event::Resolved { .. }
+            | Event::EphemeralSent { .. }
+            | Event::EphemeralDelivered { .. } => self.take_send(event),
             Event::Entry {
                 conversation,
                 sequence,
@@ -124,7 +125,7 @@ impl Collected {
                 changes,
             }),
             Event::History { conversation, head } => self.of(conversation).head = Some(head),
-            Event::Finished { .. } => self.finished = true,
+            Event::Finished { at_us } => self.finished_at_us = Some(at_us),
             Event::Delivered { .. } | Event::ServerMark { .. } | Event::Membership { .. } => {
                 self.take_step(&event);
             }
@@ -138,6 +139,63 @@ impl Collected {
             | Event::Change { .. }
             | Event::Fault { .. }
             | Event::Memory { .. } => {}
+        }
+    }
+
+    /// What belongs to one message.
+    fn take_send(&mut self, event: Event) {
+        if let Event::Sent {
+            at_us,
+            client,
+            conversation,
+            message,
+            deadline_us,
+        } = event
+        {
+            self.of(conversation).sends.push(message);
+            let send = Send {
+                at_us,
+                client,
+                conversation,
+                run: self.last_runs.get(&client).copied().unwrap_or(1),
+                deadline_us,
+                ended: None,
+                resolved: None,
+            };
+            self.sends.insert(message, send);
+        } else if let Event::Ended {
+            at_us,
+            message,
+            outcome,
+        } = event
+        {
+            match self.sends.get_mut(&message) {
+                Some(send) => send.ended = Some((at_us, outcome)),
+                None => self.ends_of_nothing += 1,
+            }
+        } else if let Event::Resolved {
+            message, outcome, ..
+        } = event
+        {
+            match self.sends.get_mut(&message) {
+                Some(send) => send.resolved = Some(outcome),
+                None => self.ends_of_nothing += 1,
+            }
+        } else if let Event::EphemeralSent {
+            conversation,
+            message,
+            ..
+        } = event
+        {
+            self.of(conversation).ephemeral.insert(message);
+        } else if let Event::EphemeralDelivered {
+            client,
+            conversation,
+            says,
+            ..
+        } = event
+        {
+            self.of(conversation).passing.push((client, says));
         }
     }
 
@@ -194,7 +252,7 @@ impl Collected {
         if !self.began {
             why.push("the record has no beginning".to_owned());
         }
-        if !self.finished {
+        if self.finished_at_us.is_none() {
             why.push("the record is cut off".to_owned());
         }
         if self.ends_of_nothing > 0 {

@@ -1,28 +1,37 @@
 //! The rules of numbers: the log is dense, one number is one message and one message one number,
-//! what was acknowledged is in the log and what was refused is not, and every send ends in time.
+//! what was acknowledged is in the log and what was refused is not. A message is a placeholder from
+//! its deadline on: what stood there is known from acks and hand-overs alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::collect::{Collected, Conversation, Step};
+use super::collect::{Collected, Conversation, Send, Step};
 use super::verdict::{Findings, Kind};
 use crate::record::{Outcome, Says};
-
-/// How much later than its send timeout an end may be recorded: the recording side is a process on
-/// a busy machine.
-const LATE_GRACE_US: u64 = 1_000_000;
 
 /// The log as it was read back.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     pub(super) says: BTreeMap<u64, Says>,
     pub(super) places: HashMap<u64, u64>,
-    /// Numbers that the log lacks, with what acks and hand-overs say is there.
+    /// Numbers that the log lacks or that have expired, with what acks and hand-overs say is there.
     elsewhere: HashMap<u64, Says>,
+    /// The messages whose deadline had passed when the log was read.
+    expired: HashSet<u64>,
 }
 
 impl Log {
-    pub(super) fn of(conversation: &Conversation, findings: &mut Findings) -> Self {
+    pub(super) fn of(
+        conversation: &Conversation,
+        collected: &Collected,
+        findings: &mut Findings,
+    ) -> Self {
         let mut log = Self::default();
+        let read_at = collected.finished_at_us.unwrap_or(u64::MAX);
+        let sends = conversation.sends.iter();
+        log.expired.extend(sends.filter(|message| {
+            let send = collected.sends.get(message);
+            send.is_some_and(|send| (1..=read_at).contains(&send.deadline_us))
+        }));
         findings.entries = conversation.entries.len() as u64;
         for entry in &conversation.entries {
             let (sequence, says) = (entry.sequence, entry.says);
@@ -58,8 +67,15 @@ impl Log {
     }
 
     /// Somebody was told that this is under this number.
-    fn agree(&mut self, told: &str, sequence: u64, says: Says, findings: &mut Findings) {
-        let there = self.says.get(&sequence).copied();
+    pub(super) fn agree(&mut self, told: &str, sequence: u64, says: Says, findings: &mut Findings) {
+        let mut there = self.says.get(&sequence).copied();
+        if let Says::Message(message) = says
+            && there == Some(Says::Nothing)
+            && self.expired.contains(&message)
+        {
+            there = None;
+            self.places.entry(message).or_insert(sequence);
+        }
         let there = there.unwrap_or_else(|| *self.elsewhere.entry(sequence).or_insert(says));
         if there != says {
             findings.broken(Kind::SequenceReuse, || {
@@ -84,63 +100,43 @@ impl Log {
     }
 }
 
-/// The sends to one conversation.
-pub(super) fn judge_sends(
-    number: u32,
+/// What is ephemeral is passed on as it was sent, and never stored; of a placeholder is known what it
+/// was, unless it can be one whose sender got no answer.
+pub(super) fn judge_the_rest(
     collected: &Collected,
-    log: &mut Log,
+    conversation: &Conversation,
+    log: &Log,
     findings: &mut Findings,
 ) {
-    let Some(conversation) = collected.conversations.get(&number) else {
-        return;
-    };
-    for message in &conversation.sends {
-        let Some(send) = collected.sends.get(message) else {
-            continue;
-        };
-        findings.sent += 1;
-        let in_time =
-            |at: u64| at.saturating_sub(send.at_us) <= collected.send_timeout_us + LATE_GRACE_US;
-        if !send.ended.as_ref().is_some_and(|(at, _)| in_time(*at)) {
-            findings.broken(Kind::LateSend, || match &send.ended {
-                Some((at, _)) => format!(
-                    "message {message} of client {} took {} ms",
-                    send.client,
-                    at.saturating_sub(send.at_us) / 1000
-                ),
-                None => format!("message {message} of client {} never ended", send.client),
+    findings.ephemeral.0 = conversation.ephemeral.len() as u64;
+    for (client, says) in &conversation.passing {
+        findings.ephemeral.1 += 1;
+        let was_sent =
+            matches!(says, Says::Message(message) if conversation.ephemeral.contains(message));
+        if !was_sent {
+            findings.broken(Kind::Altered, || {
+                format!("handed to client {client}: {says:?}, ephemeral")
             });
         }
-        if let Some((at, _)) = &send.ended {
-            let took_ms = at.saturating_sub(send.at_us) / 1000;
-            findings.slowest_send_ms = findings.slowest_send_ms.max(took_ms);
-        }
-        match send.ended.as_ref().map(|(_, outcome)| outcome) {
-            Some(Outcome::Acked { sequence }) => {
-                findings.acked += 1;
-                let told = format!("acknowledged to client {}", send.client);
-                log.agree(&told, *sequence, Says::Message(*message), findings);
-            }
-            Some(outcome @ (Outcome::Refused { .. } | Outcome::NotSent)) => {
-                if matches!(outcome, Outcome::NotSent) {
-                    findings.unanswered += 1;
-                } else {
-                    findings.refused += 1;
-                }
-                if let Some(place) = log.places.get(message) {
-                    findings.broken(Kind::StoredThoughRefused, || {
-                        format!("message {message} ended in {outcome:?} and is {place}")
-                    });
-                }
-            }
-            Some(Outcome::Unknown) | None => findings.unanswered += 1,
-        }
     }
-    for message in log.places.keys() {
-        if !sent_there(collected, *message, number) {
-            findings.broken(Kind::Altered, || format!("message {message} in the log"));
-        }
+    let placeholders = log.says.iter().filter(|(_, says)| **says == Says::Nothing);
+    let placeholders: Vec<_> = placeholders.map(|(sequence, _)| sequence).collect();
+    let known = |sequence: &&&u64| log.elsewhere.contains_key(*sequence);
+    findings.expired = placeholders.iter().filter(known).count() as u64;
+    let unplaced = log.expired.iter().filter(|m| !log.places.contains_key(m));
+    let possible = unplaced.filter_map(|message| collected.sends.get(message));
+    let possible = possible.filter(|send| may_be_stored(send)).count() as u64;
+    let unknown = placeholders.len() as u64 - findings.expired;
+    if unknown > possible {
+        findings.broken(Kind::Altered, || {
+            format!("{unknown} placeholders that were no message, and at most {possible} could be")
+        });
     }
+}
+
+fn may_be_stored(send: &Send) -> bool {
+    let open = |outcome: &Outcome| matches!(outcome, Outcome::Unknown);
+    send.resolved.is_none() && send.ended.as_ref().is_none_or(|(_, outcome)| open(outcome))
 }
 
 /// The numbers under which a client was handed its messages.
@@ -173,7 +169,7 @@ pub(super) fn judge_numbers(
     }
 }
 
-fn sent_there(collected: &Collected, message: u64, conversation: u32) -> bool {
+pub(super) fn sent_there(collected: &Collected, message: u64, conversation: u32) -> bool {
     let send = collected.sends.get(&message);
     send.is_some_and(|send| send.conversation == conversation)
 }

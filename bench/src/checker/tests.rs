@@ -1,6 +1,7 @@
 //! Hand-made histories: a good one passes, and each way of being bad is caught and called by its
 //! name.
 
+mod late;
 mod numbers;
 
 use std::convert::Infallible;
@@ -21,6 +22,7 @@ fn sent(message: u64) -> Event {
         client: 1,
         conversation: 0,
         message,
+        deadline_us: 0,
     }
 }
 
@@ -90,6 +92,7 @@ fn good() -> Vec<Event> {
         client,
         account: account(client),
         name: format!("client {client}"),
+        journal: client == 1,
     }));
     events.push(Event::Conversation {
         conversation: 0,

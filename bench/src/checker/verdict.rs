@@ -36,11 +36,13 @@ pub enum Kind {
     MarkLeads,
     /// A send that did not end within its send timeout.
     LateSend,
+    /// Kept in a journal, and of no known end after the next run of its client.
+    Forgotten,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Missing,
         Self::NotDelivered,
         Self::DeliveredTwice,
@@ -53,6 +55,7 @@ impl Kind {
         Self::Altered,
         Self::MarkLeads,
         Self::LateSend,
+        Self::Forgotten,
     ];
 
     /// For the table.
@@ -71,6 +74,7 @@ impl Kind {
             Self::Altered => "sent by nobody",
             Self::MarkLeads => "mark ahead of the deliveries",
             Self::LateSend => "send without an end in time",
+            Self::Forgotten => "forgotten by its journal",
         }
     }
 }
@@ -88,6 +92,12 @@ pub struct Findings {
     pub refused: u64,
     /// Sends whose outcome stayed unknown, and those that never left.
     pub unanswered: u64,
+    /// Of these, the ones that a journal kept and a later run of the client brought to an end.
+    pub resolved: u64,
+    /// Acknowledged or handed over, and a placeholder since their deadline.
+    pub expired: u64,
+    /// Ephemeral messages, sent and handed over.
+    pub ephemeral: (u64, u64),
     /// The longest time from a send to its end, in milliseconds.
     pub slowest_send_ms: u64,
     /// Entries of its log.
@@ -155,6 +165,10 @@ impl Verdict {
         total.acked += findings.acked;
         total.refused += findings.refused;
         total.unanswered += findings.unanswered;
+        total.resolved += findings.resolved;
+        total.expired += findings.expired;
+        total.ephemeral.0 += findings.ephemeral.0;
+        total.ephemeral.1 += findings.ephemeral.1;
         total.slowest_send_ms = total.slowest_send_ms.max(findings.slowest_send_ms);
         total.entries += findings.entries;
         total.members += findings.members;
@@ -200,8 +214,20 @@ impl fmt::Display for Verdict {
                 found.violations.values().sum::<u64>(),
             )?;
         }
-        let slowest = self.total.slowest_send_ms;
-        writeln!(f, "\n{:<34} {slowest:>7} ms\n", "slowest end of a send")?;
+        let total = &self.total;
+        let counts = [
+            ("outcome unknown, or not sent", total.unanswered),
+            ("of these resolved from a journal", total.resolved),
+            ("expired", total.expired),
+            ("ephemeral messages", total.ephemeral.0),
+            ("hand-overs of these", total.ephemeral.1),
+            ("slowest end of a send, ms", total.slowest_send_ms),
+        ];
+        writeln!(f)?;
+        for (what, count) in counts {
+            writeln!(f, "{what:<34} {count:>7}")?;
+        }
+        writeln!(f)?;
         for kind in Kind::ALL {
             writeln!(f, "{:<34} {:>7}", kind.title(), self.count(kind))?;
         }
