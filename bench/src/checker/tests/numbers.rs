@@ -98,7 +98,7 @@ fn what_nobody_has_sent_there_is_found() {
 #[test]
 fn a_send_that_ends_late_or_never_is_found() {
     let late = Event::Ended {
-        at_us: (TIMEOUT_MS + 2_000) * 1000,
+        at_us: (TIMEOUT_MS + 3_000) * 1000,
         message: 17,
         outcome: Outcome::Acked { sequence: 7 },
     };
