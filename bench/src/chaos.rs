@@ -154,7 +154,7 @@ async fn play(chaos: &Chaos, arena: &mut Arena, recorder: &Recorder) -> anyhow::
 
     offer_load(chaos, arena, recorder).await?;
     over.cancel();
-    arena.cluster.ready().await.context("after the faults")?;
+    arena.ready().await.context("after the faults")?;
     watching.await?;
     churn.await?;
     // It ends when nobody holds the other end: no send is on its way.

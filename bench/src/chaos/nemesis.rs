@@ -15,7 +15,6 @@ use tokio::time::Instant;
 use super::arena::Arena;
 use super::plan::{Kind, Measure, Part, Strike, Target};
 use super::proxy::{Proxy, Shape};
-use super::server::Shared;
 use crate::record::{Event, Recorder};
 
 /// Makes the faults, and ends when the last is over.
@@ -57,8 +56,8 @@ async fn make(strike: &Strike, arena: &Arena) -> anyhow::Result<()> {
             disk.fill(measure.lasts).await
         }
         Part::Server => {
-            let server = arena.server(&target.name).context("it has not started")?;
-            strike_server(server, *kind, measure.lasts).await
+            let servers = &arena.servers;
+            servers.strike(&target.name, *kind, measure).await
         }
     }
 }
@@ -86,19 +85,6 @@ impl Drop for Paused {
         // It fails when the process was killed in the meantime.
         kill(self.0, Signal::SIGCONT).ok();
     }
-}
-
-async fn strike_server(server: Shared, kind: Kind, time: Duration) -> anyhow::Result<()> {
-    // While it is away it can neither be paused nor be killed again.
-    let mut server = server.try_lock_owned().context("it is away")?;
-    if kind == Kind::Pause {
-        let process = server.pid().context("it does not run")?;
-        drop(server);
-        return pause(process, time).await;
-    }
-    server.kill();
-    tokio::time::sleep(time).await;
-    tokio::task::spawn_blocking(move || server.start()).await?
 }
 
 async fn strike_link(proxy: &Proxy, kind: Kind, measure: &Measure) {

@@ -136,6 +136,8 @@ pub struct Measure {
     pub lag: (Duration, Duration),
     /// What passes in a second.
     pub bytes_per_second: u32,
+    /// Whether what keeps nothing that cannot be made again, which is Redis, comes back empty.
+    pub forgets: bool,
 }
 
 /// One fault to make.
@@ -211,6 +213,7 @@ fn draw(kind: Kind, random: &mut SmallRng) -> Measure {
         stalls: ways[random.random_range(0..ways.len())],
         lag: (lag, varies),
         bytes_per_second: random.random_range(NARROW_BYTES.0..=NARROW_BYTES.1),
+        forgets: random.random_bool(0.5),
     }
 }
 

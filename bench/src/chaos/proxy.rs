@@ -174,7 +174,7 @@ impl Link {
         }
         let run = State::new(Some(self.state.clone())).running().ok()?;
         let mut listening = run.addresses.listening().into_iter();
-        let (_, found) = listening.find(|(instance, _)| *instance == self.instance)?;
+        let (_, found) = listening.find(|(instance, _)| instance.to_string() == self.instance)?;
         Some(*self.target.get_or_init(|| found))
     }
 }

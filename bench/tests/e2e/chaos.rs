@@ -16,7 +16,7 @@ fn what_was_promised_is_kept_under_faults_of_every_kind() {
 
 async fn run() {
     let chaos = Chaos {
-        minutes: 0.75,
+        minutes: 1.2,
         seed: 4,
         clients: 40,
         rate: 40,

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 
+use nix::sys::signal::Signal;
 use sqlx::{Connection as _, MySqlConnection};
 
 use super::server::{self, READY, Server, free_port, installed};
@@ -58,6 +59,30 @@ impl MariaDb {
     /// When the server takes none.
     pub async fn session(&self, database: &str) -> Result<MySqlConnection, sqlx::Error> {
         MySqlConnection::connect(&self.url(database)).await
+    }
+
+    /// kill -9.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub async fn kill(&mut self) -> io::Result<()> {
+        self.server.kill().await
+    }
+
+    /// SIGSTOP.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> io::Result<()> {
+        self.server.signal(Signal::SIGSTOP)
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn go_on(&self) -> io::Result<()> {
+        self.server.signal(Signal::SIGCONT)
     }
 
     /// kill -9, and a new start with these settings on top.
