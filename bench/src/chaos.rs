@@ -7,7 +7,7 @@
 //!
 //! Read in this order: [`layout`] (who is where), [`arena`] (on what), [`plan`] (which faults),
 //! `nemesis`, [`proxy`], [`disk`] and [`server`] (how they are made), `message`, `access`, `robot` and
-//! `churn` (the load), `history` (the log in the end), [`memory`], [`outcome`].
+//! `churn` (the load), `lag`, `history` (the log in the end), [`memory`], [`outcome`].
 
 pub mod arena;
 pub mod disk;
@@ -21,6 +21,7 @@ pub mod server;
 mod access;
 mod churn;
 mod history;
+mod lag;
 mod message;
 mod nemesis;
 mod robot;
@@ -143,6 +144,8 @@ async fn play(chaos: &Chaos, arena: &mut Arena, recorder: &Recorder) -> anyhow::
         let robot = Robot::new(chaos, client, access, &layout, &stage, busy.clone());
         robots.spawn(robot.run(session, over.clone(), heads.clone()));
     }
+    let settled = CancellationToken::new();
+    let lagging = tokio::spawn(lag::watch(recorder.clone(), settled.clone()));
     let churn = Churn::new(chaos.seed, &layout, &accounts, &stage);
     let churn = tokio::spawn(churn.run(usher.clone(), over.clone(), busy));
     let watching = memory::watch(
@@ -162,6 +165,8 @@ async fn play(chaos: &Chaos, arena: &mut Arena, recorder: &Recorder) -> anyhow::
     if ended.is_err() {
         tell(recorder, "the load", "sends did not end".into());
     }
+    settled.cancel();
+    lagging.await?;
     let known = Heads::read(&usher, &stage).await?;
     tell_heads.send_replace(Some(Arc::new(known)));
     drop(usher);

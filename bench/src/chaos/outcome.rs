@@ -71,6 +71,7 @@ impl Faults {
             | Event::Delivered { .. }
             | Event::Membership { .. }
             | Event::Link { .. }
+            | Event::Lag { .. }
             | Event::Memory { .. }
             | Event::Entry { .. }
             | Event::History { .. } => {}

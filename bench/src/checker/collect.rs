@@ -16,6 +16,8 @@ pub(super) struct Collected {
     pub(super) journals: BTreeSet<u32>,
     pub(super) conversations: BTreeMap<u32, Conversation>,
     pub(super) sends: HashMap<u64, Send>,
+    /// When the harness was late, and by how much.
+    pub(super) lags: Vec<(u64, u64)>,
     /// The end of the record.
     pub(super) finished_at_us: Option<u64>,
     began: bool,
@@ -125,6 +127,7 @@ impl Collected {
                 changes,
             }),
             Event::History { conversation, head } => self.of(conversation).head = Some(head),
+            Event::Lag { at_us, late_us } => self.lags.push((at_us, late_us)),
             Event::Finished { at_us } => self.finished_at_us = Some(at_us),
             Event::Delivered { .. } | Event::ServerMark { .. } | Event::Membership { .. } => {
                 self.take_step(&event);
@@ -244,6 +247,14 @@ impl Collected {
 
     fn of(&mut self, conversation: u32) -> &mut Conversation {
         self.conversations.entry(conversation).or_default()
+    }
+
+    /// The most that the harness was late by in between.
+    pub(super) fn lag(&self, from_us: u64, to_us: u64) -> u64 {
+        let overlap =
+            |(at, late): &&(u64, u64)| *at >= from_us && at.saturating_sub(*late) <= to_us;
+        let lags = self.lags.iter().filter(overlap);
+        lags.map(|(_, late)| *late).max().unwrap_or_default()
     }
 
     /// What keeps the record from being judged as a whole.

@@ -6,9 +6,11 @@ use super::numbers::{Log, sent_there};
 use super::verdict::{Findings, Kind};
 use crate::record::{Outcome, Says};
 
-/// How much later than its send timeout an end may be recorded: the recording side is one process
-/// with all clients, on a busy machine.
-const LATE_GRACE_US: u64 = 2_000_000;
+/// How much later than its send timeout an end may be recorded, beside what the harness was late by.
+const LATE_GRACE_US: u64 = 1_000_000;
+
+/// A send's end waits for its turn in the harness twice: in the client, and in the recorder.
+const TURNS: u64 = 2;
 
 /// The sends to one conversation.
 pub(super) fn judge(number: u32, collected: &Collected, log: &mut Log, findings: &mut Findings) {
@@ -52,7 +54,10 @@ pub(super) fn judge(number: u32, collected: &Collected, log: &mut Log, findings:
 
 fn judge_time(message: u64, send: &Send, collected: &Collected, findings: &mut Findings) {
     let took = |at: u64| at.saturating_sub(send.at_us);
-    let in_time = |at: u64| took(at) <= collected.send_timeout_us + LATE_GRACE_US;
+    let due = send.at_us.saturating_add(collected.send_timeout_us);
+    let in_time = |at: u64| {
+        at <= due + LATE_GRACE_US || at <= due + LATE_GRACE_US + TURNS * collected.lag(due, at)
+    };
     if !send.ended.as_ref().is_some_and(|(at, _)| in_time(*at)) {
         findings.broken(Kind::LateSend, || match &send.ended {
             Some((at, _)) => format!(

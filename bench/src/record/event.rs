@@ -195,6 +195,13 @@ pub enum Event {
         /// What.
         fault: String,
     },
+    /// The harness did something so much later than it was due.
+    Lag {
+        /// When it did.
+        at_us: u64,
+        /// By how much.
+        late_us: u64,
+    },
     /// The memory of a process.
     Memory {
         /// When.

@@ -98,10 +98,20 @@ fn what_nobody_has_sent_there_is_found() {
 #[test]
 fn a_send_that_ends_late_or_never_is_found() {
     let late = Event::Ended {
-        at_us: (TIMEOUT_MS + 3_000) * 1000,
+        at_us: (TIMEOUT_MS + 2_000) * 1000,
         message: 17,
         outcome: Outcome::Acked { sequence: 7 },
     };
-    found(&instead(&acked(17, 7), late), &[Kind::LateSend]);
+    found(&instead(&acked(17, 7), late.clone()), &[Kind::LateSend]);
     found(&but(&[acked(17, 7)], []), &[Kind::LateSend]);
+    // Not when the harness itself was late just then; at another time that is no excuse.
+    let lag = |at_ms: u64| Event::Lag {
+        at_us: at_ms * 1000,
+        late_us: 600_000,
+    };
+    let with_lag = |at_ms| but(&[acked(17, 7)], [lag(at_ms), late.clone()]);
+    let excused = with_lag(TIMEOUT_MS + 1_500);
+    assert!(excused.is_clean(), "{excused}");
+    found(&with_lag(TIMEOUT_MS - 1), &[Kind::LateSend]);
+    found(&with_lag(TIMEOUT_MS + 3_000), &[Kind::LateSend]);
 }
