@@ -147,7 +147,7 @@ impl SqliteEngine {
 
     /// A COMMIT that failed may have left a whole transaction behind the log's end, where the next
     /// start would find it. Any other one takes its place.
-    async fn settle(&mut self) -> Result<(), EngineError> {
+    async fn supersede(&mut self) -> Result<(), EngineError> {
         let written = async {
             execute(&mut self.connection, "BEGIN IMMEDIATE").await?;
             execute(&mut self.connection, "PRAGMA application_id = 1229804372").await?;
@@ -165,7 +165,7 @@ impl Engine for SqliteEngine {
         kept: &HashMap<ConversationId, ConversationState>,
     ) -> Result<Known, EngineError> {
         if self.is_unsettled {
-            self.settle().await?;
+            self.supersede().await?;
         }
         batch::look_up(&mut self.connection, batch, kept).await
     }
