@@ -23,6 +23,8 @@ const UP: &str = "up";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
     Store,
+    /// With one sender: the same calls in every run.
+    StoreAlone,
     StoreUnsynced,
     Journal,
 }
@@ -36,8 +38,9 @@ pub(crate) struct Orders {
     pub(crate) count: u32,
 }
 
-const TASKS: [(&str, Task); 3] = [
+const TASKS: [(&str, Task); 4] = [
     ("store", Task::Store),
+    ("store-alone", Task::StoreAlone),
     ("store-unsynced", Task::StoreUnsynced),
     ("journal", Task::Journal),
 ];
@@ -156,7 +159,7 @@ async fn a_process_does_its_orders() {
 async fn obey(orders: &Orders) {
     let words = Words::open(&orders.folder);
     match orders.task {
-        Task::Store | Task::StoreUnsynced => store::live(orders, words).await,
+        Task::Store | Task::StoreAlone | Task::StoreUnsynced => store::live(orders, words).await,
         Task::Journal => journal::live(orders, &words),
     }
 }

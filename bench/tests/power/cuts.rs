@@ -1,6 +1,6 @@
 //! Losses of power at the boundaries of writes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rand::SeedableRng as _;
@@ -22,24 +22,66 @@ const CONTROL_POINTS: usize = 40;
 /// Nothing takes longer unless it has failed.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What a process did, as strace saw it.
-async fn traced(task: Task, count: u32, faults: &[&str]) -> Vec<Event> {
-    let folder = tempfile::tempdir().unwrap();
-    let files = folder.path().join("files");
-    std::fs::create_dir(&files).unwrap();
-    let orders = Orders {
-        task,
-        folder: files.clone(),
-        first: 1,
-        count,
-    };
-    let trace = folder.path().join("trace");
-    let running = orders.traced(&trace, faults).output();
-    let output = tokio::time::timeout(PATIENCE, running).await.unwrap();
-    let output = output.expect("strace is installed");
-    assert!(output.status.success(), "{output:?}");
-    let text = std::fs::read_to_string(&trace).unwrap();
-    trace::read(&text, files.to_str().unwrap()).unwrap()
+/// What a process did, as strace saw it, and the files that it left.
+struct Run {
+    folder: TempDir,
+    trace: String,
+    events: Vec<Event>,
+}
+
+impl Run {
+    async fn of(task: Task, count: u32, faults: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let trace = folder.path().join("trace");
+        let files = folder.path().join("files");
+        std::fs::create_dir(&files).unwrap();
+        let orders = Orders {
+            task,
+            folder: files.clone(),
+            first: 1,
+            count,
+        };
+        let running = orders.traced(&trace, faults).output();
+        let output = tokio::time::timeout(PATIENCE, running).await.unwrap();
+        let output = output.expect("strace is installed");
+        assert!(output.status.success(), "{output:?}");
+        let trace = std::fs::read_to_string(&trace).unwrap();
+        let events = trace::read(&trace, files.to_str().unwrap()).unwrap();
+        Self {
+            folder,
+            trace,
+            events,
+        }
+    }
+
+    fn files(&self) -> PathBuf {
+        self.folder.path().join("files")
+    }
+
+    fn said(&self) -> impl Iterator<Item = &str> {
+        self.events.iter().filter_map(Event::said)
+    }
+
+    fn synced(&self, file: &str) -> usize {
+        let of = |event: &&Event| matches!(event, Event::Synced(name, _) if name == file);
+        self.events.iter().filter(of).count()
+    }
+
+    fn failed_syncs(&self) -> usize {
+        let failed = |event: &&Event| matches!(event, Event::NotSynced(..));
+        self.events.iter().filter(failed).count()
+    }
+
+    /// How often the process writes at a place before its sync of this number.
+    fn writes_before(&self, sync: usize) -> usize {
+        let is_sync = |line: &str| line.contains("fsync(") || line.contains("fdatasync(");
+        let mut syncs = 0;
+        let before = self.trace.lines().take_while(|line| {
+            syncs += usize::from(is_sync(line));
+            syncs < sync
+        });
+        before.filter(|line| line.contains("pwrite64(")).count()
+    }
 }
 
 /// What the judgement of many losses found.
@@ -128,20 +170,15 @@ async fn journal(events: &[Event], points: usize) -> Found {
     cut(events, points, judge).await
 }
 
-fn synced(events: &[Event], file: &str) -> usize {
-    let of = |event: &&Event| matches!(event, Event::Synced(name, _) if name == file);
-    events.iter().filter(of).count()
-}
-
 #[tokio::test]
 async fn a_store_that_loses_power_at_any_write_has_everything_acknowledged() {
-    let events = traced(Task::Store, 600, &[]).await;
-    let (syncs, logged) = (synced(&events, store::FILE), synced(&events, "s.db-wal"));
+    let run = Run::of(Task::Store, 600, &[]).await;
+    let (syncs, logged) = (run.synced(store::FILE), run.synced("s.db-wal"));
     assert!(
         syncs >= 4 && logged > 100,
         "checkpoints are among it: {syncs} {logged}"
     );
-    let found = store(&events, POINTS).await;
+    let found = store(&run.events, POINTS).await;
     assert!(found.points >= 200 && found.acknowledged > 500, "{found:?}");
     assert_eq!(
         found.wrong, [""; 0],
@@ -152,8 +189,8 @@ async fn a_store_that_loses_power_at_any_write_has_everything_acknowledged() {
 
 #[tokio::test]
 async fn a_store_that_does_not_sync_is_seen_to_lose() {
-    let events = traced(Task::StoreUnsynced, 300, &[]).await;
-    let found = store(&events, CONTROL_POINTS).await;
+    let run = Run::of(Task::StoreUnsynced, 300, &[]).await;
+    let found = store(&run.events, CONTROL_POINTS).await;
     assert!(
         found.bad >= found.points,
         "{} of {}",
@@ -165,27 +202,12 @@ async fn a_store_that_does_not_sync_is_seen_to_lose() {
 /// A failed sync may mean that the kernel has forgotten what it covered.
 #[tokio::test]
 async fn a_store_whose_disk_fails_now_and_then_answers_all_and_loses_nothing() {
-    let events = traced(
-        Task::Store,
-        400,
-        &["-e", "inject=fsync,fdatasync:error=EIO:when=20+9"],
-    )
-    .await;
-    let failed = events
-        .iter()
-        .filter(|event| matches!(event, Event::NotSynced(..)))
-        .count();
-    assert!(failed >= 5, "{failed}");
-    let said: Vec<_> = said(&events);
-    let said = store::Said::of(said);
-    assert_eq!(
-        said.acknowledged(),
-        400,
-        "{:?} {:?}",
-        said.refused,
-        said.unknown
-    );
-    let found = store(&events, POINTS / 2).await;
+    let faults = ["-e", "inject=fsync,fdatasync:error=EIO:when=20+9"];
+    let run = Run::of(Task::Store, 400, &faults).await;
+    assert!(run.failed_syncs() >= 5, "{}", run.failed_syncs());
+    let said = store::Said::of(run.said());
+    assert_eq!(said.acknowledged(), 400, "{said:?}");
+    let found = store(&run.events, POINTS / 2).await;
     assert_eq!(
         found.wrong, [""; 0],
         "{} of {} points",
@@ -196,13 +218,47 @@ async fn a_store_whose_disk_fails_now_and_then_answers_all_and_loses_nothing() {
 #[tokio::test]
 async fn a_store_whose_disk_fails_for_good_says_that_it_does_not_know() {
     let faults = ["-e", "inject=fsync,fdatasync:error=EIO:when=30+"];
-    let events = traced(Task::Store, 400, &faults).await;
-    let said = store::Said::of(said(&events));
+    let run = Run::of(Task::Store, 400, &faults).await;
+    let said = store::Said::of(run.said());
     assert!(
         said.acknowledged() > 10 && !said.unknown.is_empty(),
         "{said:?}"
     );
-    let found = store(&events, CONTROL_POINTS).await;
+    let found = store(&run.events, CONTROL_POINTS).await;
+    assert_eq!(
+        found.wrong, [""; 0],
+        "{} of {} points",
+        found.bad, found.points
+    );
+}
+
+/// What a failed COMMIT has written is found by the next start, unless another one has taken its
+/// place; and here the disk is full, too.
+#[tokio::test]
+async fn a_commit_that_failed_and_may_come_back_is_not_said_to_be_refused() {
+    const SYNC: usize = 30;
+    let writes = Run::of(Task::StoreAlone, 40, &[]).await.writes_before(SYNC);
+    let fails = format!("inject=fsync,fdatasync:error=EIO:when={SYNC}");
+    let full = format!("inject=pwrite64:error=ENOSPC:when={}+", writes + 1);
+    let run = Run::of(Task::StoreAlone, 40, &["-e", &fails, "-e", &full]).await;
+    let mut said = store::Said::of(run.said());
+    assert!(
+        said.refused.is_empty() && said.unknown.len() == 1,
+        "{said:?}"
+    );
+    said.refused = said.unknown.clone();
+    let wrong = said.judge(&run.files()).await;
+    assert!(
+        matches!(&wrong[..], [one] if one.contains("was refused")),
+        "{wrong:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_journal_that_loses_power_at_any_write_has_everything_that_was_kept() {
+    let run = Run::of(Task::Journal, 300, &[]).await;
+    let found = journal(&run.events, POINTS).await;
+    assert!(found.points >= 200 && found.acknowledged > 250, "{found:?}");
     assert_eq!(
         found.wrong, [""; 0],
         "{} of {} points",
@@ -211,10 +267,13 @@ async fn a_store_whose_disk_fails_for_good_says_that_it_does_not_know() {
 }
 
 #[tokio::test]
-async fn a_journal_that_loses_power_at_any_write_has_everything_that_was_kept() {
-    let events = traced(Task::Journal, 300, &[]).await;
-    let found = journal(&events, POINTS).await;
-    assert!(found.points >= 200 && found.acknowledged > 250, "{found:?}");
+async fn a_journal_whose_disk_fails_now_and_then_keeps_what_it_says() {
+    let faults = ["-e", "inject=fsync,fdatasync:error=EIO:when=20+40"];
+    let run = Run::of(Task::Journal, 400, &faults).await;
+    let said = journal::Said::of(run.said());
+    assert!(run.failed_syncs() >= 5 && said.failures >= 5, "{said:?}");
+    assert_eq!(said.acknowledged(), 400);
+    let found = journal(&run.events, POINTS / 2).await;
     assert_eq!(
         found.wrong, [""; 0],
         "{} of {} points",
@@ -225,17 +284,13 @@ async fn a_journal_that_loses_power_at_any_write_has_everything_that_was_kept() 
 #[tokio::test]
 async fn a_journal_whose_disk_only_says_that_it_syncs_is_seen_to_lose() {
     let faults = ["-e", "inject=fsync,fdatasync:retval=0"];
-    let events = traced(Task::Journal, 200, &faults).await;
-    assert_eq!(synced(&events, journal::FILE), 0);
-    let found = journal(&events, CONTROL_POINTS).await;
+    let run = Run::of(Task::Journal, 200, &faults).await;
+    assert_eq!(run.synced(journal::FILE), 0);
+    let found = journal(&run.events, CONTROL_POINTS).await;
     assert!(
         found.bad >= found.points,
         "{} of {}",
         found.bad,
         found.points
     );
-}
-
-fn said(events: &[Event]) -> Vec<&str> {
-    events.iter().filter_map(Event::said).collect()
 }

@@ -1,7 +1,8 @@
 //! What a robot's process does with its journal and says, and the judgement of the file that it
 //! leaves.
 //!
-//! It says `kept N` of what is written, `removing N` before and `removed N` after a removal.
+//! It says `kept N` of what is written, `removing N` before and `removed N` after a removal, and
+//! `failed 0` of a commit that it has to repeat.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,6 +21,9 @@ const TOGETHER: [u32; 4] = [1, 4, 2, 1];
 
 /// Messages that wait for their ack; the oldest beyond are removed.
 const WAITING: usize = 20;
+
+/// Of a commit that the disk fails.
+const ATTEMPTS_MAX: usize = 5;
 
 fn entry(n: u32) -> JournalEntry {
     let conversation = ConversationId::group(u64::from(n % 3) + 1);
@@ -68,7 +72,11 @@ pub(crate) fn live(orders: &Orders, words: &Words) {
                 client_message_id: entry.client_message_id,
             });
         }
-        journal.commit(&changes).unwrap();
+        let mut attempts = 0..ATTEMPTS_MAX;
+        while let Err(error) = journal.commit(&changes) {
+            assert!(attempts.next().is_some(), "{error}");
+            words.say("failed 0");
+        }
         for n in new {
             words.say(&format!("kept {n}"));
         }
@@ -85,6 +93,7 @@ pub(crate) struct Said {
     kept: BTreeSet<u32>,
     removing: BTreeSet<u32>,
     removed: BTreeSet<u32>,
+    pub(crate) failures: usize,
 }
 
 impl Said {
@@ -93,6 +102,10 @@ impl Said {
         for line in lines {
             let (word, n) = line.trim_end().split_once(' ').unwrap();
             let numbers = match word {
+                "failed" => {
+                    said.failures += 1;
+                    continue;
+                }
                 "kept" => &mut said.kept,
                 "removing" => &mut said.removing,
                 "removed" => &mut said.removed,

@@ -74,7 +74,7 @@ pub(crate) async fn live(orders: &Orders, words: Words) {
     let path = orders.folder.join(FILE);
     let engine = match orders.task {
         Task::StoreUnsynced => testing::open_unsynced(&path).await,
-        Task::Store | Task::Journal => SqliteEngine::open(&path).await,
+        Task::Store | Task::StoreAlone | Task::Journal => SqliteEngine::open(&path).await,
     };
     let (sink, _) = stream::new();
     let (writer, task) = writer::new(engine.unwrap(), sink);
@@ -82,7 +82,12 @@ pub(crate) async fn live(orders: &Orders, words: Words) {
     let next = Arc::new(AtomicU32::new(orders.first));
     let end = orders.first.saturating_add(orders.count);
     let mut senders = JoinSet::new();
-    for _ in 0..SENDERS {
+    let at_once = if orders.task == Task::StoreAlone {
+        1
+    } else {
+        SENDERS
+    };
+    for _ in 0..at_once {
         senders.spawn(send(writer.clone(), Arc::clone(&next), end, words.clone()));
     }
     drop(writer);
