@@ -44,6 +44,12 @@ pub(crate) fn stale_dropped(run: &Run) {
     tracing::debug!(conversation = %run.conversation, sequence = run.last.0, "stale entries");
 }
 
+/// A store that lost a group still tells of a change of its members: the gateways read again.
+pub(crate) fn late_move(run: &Run, gateways: usize) {
+    metrics::counter!("im_router_late_moves_total").increment(1);
+    tracing::debug!(conversation = %run.conversation, sequence = run.last.0, gateways, "a late move");
+}
+
 pub(crate) fn heads_told(heads: usize) {
     metrics::counter!("im_router_heads_told_total").increment(heads as u64);
 }

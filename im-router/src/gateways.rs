@@ -116,9 +116,17 @@ impl Gateways {
             .as_ref()
             .map_or((&[][..], &[][..]), |moves| (&moves.joined, &moves.left));
         let passed = inner.table.commit(run.conversation, run.last, joined, left);
-        let Passed::To(to) = passed else {
-            events::stale_dropped(run);
-            return;
+        let to = match passed {
+            Passed::To(to) => to,
+            Passed::Stale => return events::stale_dropped(run),
+            Passed::Late(to) => {
+                // Another store had the group meanwhile: the move is no longer one that follows.
+                events::late_move(run, to.len());
+                for link in to {
+                    self.tell(inner, link, owed::resync(), &Instead::Resync);
+                }
+                return;
+            }
         };
         events::passed(run, to.len());
         let head = [(run.conversation, run.last)];

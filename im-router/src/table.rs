@@ -41,6 +41,8 @@ pub enum Passed {
     To(Vec<LinkId>),
     /// They, or later ones, went out before.
     Stale,
+    /// The same, of an entry that moves members: these gateways may not know of the move.
+    Late(Vec<LinkId>),
 }
 
 /// Routes and heads.
@@ -172,11 +174,14 @@ impl Table {
         left: &[AccountId],
     ) -> Passed {
         let before = self.progress(conversation);
-        if last <= before.passed {
+        let is_stale = last <= before.passed;
+        if is_stale && joined.is_empty() && left.is_empty() {
             return Passed::Stale;
         }
-        let head = before.head.max(last);
-        self.remember(conversation, Progress { head, passed: last });
+        if !is_stale {
+            let head = before.head.max(last);
+            self.remember(conversation, Progress { head, passed: last });
+        }
 
         for link in self.links_of(joined) {
             if let Some(gateway) = self.gateways.get_mut(&link) {
@@ -186,7 +191,12 @@ impl Table {
         }
         let mut to = self.links_of(left);
         to.extend(self.routes(conversation));
-        Passed::To(to.into_iter().collect())
+        let to = to.into_iter().collect();
+        if is_stale {
+            Passed::Late(to)
+        } else {
+            Passed::To(to)
+        }
     }
 
     /// Conversations have entries up to these heads, which are not pushed. Returns what each

@@ -93,8 +93,15 @@ impl Router {
     fn pass(&mut self, net: &mut Net, run: &Run) {
         let moved = run.moves.as_ref();
         let (joined, left) = moved.map_or((&[][..], &[][..]), |moves| (&moves.joined, &moves.left));
-        let Passed::To(to) = self.table.commit(run.conversation, run.last, joined, left) else {
-            return;
+        let to = match self.table.commit(run.conversation, run.last, joined, left) {
+            Passed::To(to) => to,
+            Passed::Stale => return,
+            Passed::Late(to) => {
+                for link in to {
+                    self.tell(net, link, owed::resync(), &Instead::Resync);
+                }
+                return;
+            }
         };
         let head = [(run.conversation, run.last)];
         for link in to {

@@ -153,6 +153,19 @@ fn who_is_gone_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_move_that_comes_after_newer_entries_is_still_told_of() {
+    let mut table = three();
+    commit(&mut table, group(7), 6);
+    // The account's gateway had no member of the group.
+    let late = table.commit(group(7), SequenceNumber(5), &[AccountId(30)], &[]);
+    assert_eq!(late, Passed::Late(vec![ONE, TWO, THREE]));
+    // From now on it has, and what went out stays so.
+    assert_eq!(commit(&mut table, group(7), 6), Passed::Stale);
+    let to = Passed::To(vec![ONE, TWO, THREE]);
+    assert_eq!(commit(&mut table, group(7), 7), to);
+}
+
+#[test]
 fn a_full_memory_of_heads_still_passes_everything_on() {
     let mut table = Table::with_heads_max(1);
     table.register(ONE, &has(101, &[7, 8], &[]));
