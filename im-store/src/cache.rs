@@ -15,7 +15,8 @@ use crate::shard::{Append, BatchPlan, ConversationState, Verdict};
 /// Conversations whose state is kept between batches. When full: all are forgotten and read again.
 const CONVERSATIONS_KEPT_MAX: usize = 64 * 1024;
 
-/// States of conversations. Each was true when it was kept, or never was: nothing rests on it.
+/// States of conversations, each kept whole: its members are those as of the membership entry that
+/// it names. Of which moment it is nothing rests on.
 pub trait Cache: Debug + Send + 'static {
     /// The state of a conversation, if it is remembered.
     fn state(&self, conversation: ConversationId) -> Option<ConversationState>;

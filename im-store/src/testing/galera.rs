@@ -4,7 +4,7 @@
 //! others no longer have that, with a whole copy, for which `rsync` has to be installed.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -155,6 +155,13 @@ impl Galera {
     #[must_use]
     pub fn url_of(&self, node: usize, database: &str) -> String {
         self.nodes[node].place.url(database)
+    }
+
+    /// Where a node takes connections.
+    #[must_use]
+    pub fn address(&self, node: usize) -> SocketAddr {
+        let place = self.nodes[node].place;
+        (place.address, place.port).into()
     }
 
     /// Runs statements in a session of its own, as an administrator would.

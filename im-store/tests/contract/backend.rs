@@ -1,6 +1,9 @@
 //! The two engines as the contract suite sees them: an empty database that can be opened any
 //! number of times.
 
+use std::marker::PhantomData;
+
+use im_store::cache::{Cache, Kept};
 use im_store::config::Database;
 use im_store::engine::{Engine, EngineError, Readers};
 use im_store::mysql::{Address, MySqlEngine, MySqlReaders};
@@ -13,6 +16,8 @@ use tempfile::TempDir;
 pub(crate) trait Backend: Sized + Sync {
     type Engine: Engine;
     type Readers: Readers;
+    /// What its writers remember.
+    type Cache: Cache + Default;
 
     /// Makes it.
     async fn start() -> Self;
@@ -49,6 +54,7 @@ impl Sqlite {
 impl Backend for Sqlite {
     type Engine = SqliteEngine;
     type Readers = SqliteReaders;
+    type Cache = Kept;
 
     async fn start() -> Self {
         Self {
@@ -96,6 +102,7 @@ impl MySql {
 impl Backend for MySql {
     type Engine = MySqlEngine;
     type Readers = MySqlReaders;
+    type Cache = Kept;
 
     async fn start() -> Self {
         Self {
@@ -122,5 +129,38 @@ impl Backend for MySql {
     async fn set_version(&self, version: i64) {
         self.execute(&format!("INSERT INTO im_store_schema VALUES ({version})"))
             .await;
+    }
+}
+
+/// A backend whose writers have another memory.
+pub(crate) struct With<B, C>(B, PhantomData<fn() -> C>);
+
+impl<B: Backend, C: Cache + Default> Backend for With<B, C> {
+    type Engine = B::Engine;
+    type Readers = B::Readers;
+    type Cache = C;
+
+    async fn start() -> Self {
+        Self(B::start().await, PhantomData)
+    }
+
+    fn database(&self) -> Database {
+        self.0.database()
+    }
+
+    async fn try_engine(&self) -> Result<B::Engine, EngineError> {
+        self.0.try_engine().await
+    }
+
+    async fn readers(&self) -> B::Readers {
+        self.0.readers().await
+    }
+
+    async fn execute(&self, sql: &str) {
+        self.0.execute(sql).await;
+    }
+
+    async fn set_version(&self, version: i64) {
+        self.0.set_version(version).await;
     }
 }

@@ -18,9 +18,9 @@ pub(crate) enum Next {
     LoseAnswer,
     /// Breaks before it arrives.
     LoseCommit,
-    /// Breaks, and passes it on when the next session waits for the row.
+    /// Breaks, and passes it on when the next session waits for the row, or when told to.
     Delay,
-    /// Keeps it, and says nothing: as if the client had been stopped.
+    /// Keeps it, and says nothing, until told to pass it on: as if the client had been stopped.
     Stall,
 }
 
@@ -30,6 +30,7 @@ pub(crate) struct Line {
     pub(crate) address: SocketAddr,
     next: Arc<Mutex<Next>>,
     stalled: Arc<Notify>,
+    released: Arc<Notify>,
     /// The way to the server of a connection whose COMMIT is delayed.
     delayed: Arc<Mutex<Option<OwnedWriteHalf>>>,
 }
@@ -41,19 +42,20 @@ const COMMIT: &[u8] = b"\x03COMMIT";
 const FENCE: &[u8] = b"owner_epoch = owner_epoch + 1";
 
 impl Line {
-    pub(crate) async fn to(port: u16) -> Self {
+    pub(crate) async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let line = Self {
             address: listener.local_addr().unwrap(),
             next: Arc::new(Mutex::new(Next::Pass)),
             stalled: Arc::default(),
+            released: Arc::default(),
             delayed: Arc::default(),
         };
         let accepting = line.clone();
         tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+                let server = TcpStream::connect(server).await;
                 let line = accepting.clone();
                 tokio::spawn(async move { line.pass(client, server.unwrap()).await });
             }
@@ -68,6 +70,15 @@ impl Line {
     /// Until a COMMIT is kept.
     pub(crate) async fn stalled(&self) {
         self.stalled.notified().await;
+    }
+
+    /// Passes on what was kept.
+    pub(crate) async fn release(&self) {
+        self.released.notify_one();
+        let delayed = self.delayed.lock().take();
+        if let Some(delayed) = delayed {
+            commit(delayed).await;
+        }
     }
 
     /// Until either end closes, or the line breaks.
@@ -109,19 +120,28 @@ impl Line {
                 }
                 Next::Stall => {
                     self.stalled.notify_one();
-                    std::future::pending().await
+                    self.released.notified().await;
+                    // The server may have ended the session meanwhile.
+                    if to_server.write_all(said).await.is_err() {
+                        break;
+                    }
                 }
             }
             // The statement was prepared before; what follows is its execution.
             if waits {
                 let delayed = self.delayed.lock().take();
-                if let Some(mut delayed) = delayed {
-                    delayed.write_all(b"\x07\0\0\0\x03COMMIT").await.unwrap();
-                    delayed.forget();
+                if let Some(delayed) = delayed {
+                    commit(delayed).await;
                 }
             }
             waits = said.windows(FENCE.len()).any(|part| part == FENCE);
         }
         back.abort();
     }
+}
+
+/// Says COMMIT, and leaves the connection open.
+async fn commit(mut server: OwnedWriteHalf) {
+    server.write_all(b"\x07\0\0\0\x03COMMIT").await.unwrap();
+    server.forget();
 }

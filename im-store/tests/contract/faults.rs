@@ -1,6 +1,7 @@
 //! What a server can do to a store: die, lose an answer, let it wait, be set up wrongly.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ async fn over(line: &Line) -> MySqlEngine {
 
 async fn lines() -> (MySql, Line) {
     let backend = MySql::start().await;
-    let line = Line::to(backend.server.port()).await;
+    let line = Line::to((Ipv4Addr::LOCALHOST, backend.server.port()).into()).await;
     (backend, line)
 }
 

@@ -4,21 +4,26 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use im_store::cache::Kept;
 use im_store::config::Database;
 use im_store::engine::EngineError;
 use im_store::mysql::{Address, MySqlEngine, MySqlReaders};
+use im_store::shard::Append;
+use im_store::stream;
 use im_store::testing::{Galera, NODES};
-use im_store::writer::Writer;
+use im_store::writer::{self, Writer};
 use protocol::{AccountId, ConversationId, ErrorCode};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::backend::Backend;
-use crate::writer::{history, own, pair, text};
+use crate::cut::{Line, Next};
+use crate::stopped::a_stopped_store_process_on_a_cluster;
+use crate::writer::{NOW_MS, history, own, pair, text};
 
 /// A cluster. Each engine that it opens begins at another node.
 pub(crate) struct Nodes {
@@ -35,8 +40,22 @@ impl Nodes {
         self.from(self.opened.fetch_add(1, Ordering::Relaxed) % NODES)
     }
 
+    /// The next engine is at this node.
+    pub(crate) fn begin_at(&self, node: usize) {
+        self.opened.store(node, Ordering::Relaxed);
+    }
+
+    /// The line in the place of the first node, and then the others.
+    pub(crate) fn url_over(&self, line: &Line) -> String {
+        let others = [1, 2].map(|node| self.cluster.address(node));
+        format!(
+            "mysql://root@{},{},{}/im?ssl-mode=DISABLED",
+            line.address, others[0], others[1]
+        )
+    }
+
     /// As if it had been founded now.
-    async fn empty(&self) {
+    pub(crate) async fn empty(&self) {
         let anew = "DROP DATABASE im; CREATE DATABASE im";
         self.cluster.execute_on(0, anew).await.unwrap();
     }
@@ -45,6 +64,7 @@ impl Nodes {
 impl Backend for Nodes {
     type Engine = MySqlEngine;
     type Readers = MySqlReaders;
+    type Cache = Kept;
 
     async fn start() -> Self {
         Self {
@@ -76,17 +96,77 @@ impl Backend for Nodes {
 }
 
 /// One case after the other, each on an empty database.
-pub(crate) async fn one_by_one(cases: &[(&str, Case)]) {
-    let nodes = Nodes::start().await;
+pub(crate) async fn one_by_one(nodes: &Nodes, cases: &[(&str, Case)]) {
     for (name, case) in cases {
         nodes.empty().await;
         let began = Instant::now();
-        case(&nodes).await;
+        case(nodes).await;
         say(&format!("{name}: {:?}", began.elapsed()));
     }
 }
 
 pub(crate) type Case = for<'a> fn(&'a Nodes) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// What only several nodes can do to a store.
+pub(crate) const OWN: [(&str, Case); 3] = [
+    ("a lost answer", |nodes| {
+        Box::pin(a_lost_answer_is_read_back_on_another_node(nodes))
+    }),
+    ("a fence", |nodes| {
+        Box::pin(what_was_refused_is_not_stored_by_a_commit_on_another_node(
+            nodes,
+        ))
+    }),
+    ("a stopped store", |nodes| {
+        Box::pin(a_stopped_store_process_on_a_cluster(nodes))
+    }),
+];
+
+/// Stored or not, the same send has one outcome.
+async fn a_lost_answer_is_read_back_on_another_node(nodes: &Nodes) {
+    for (id, next) in (1..).zip([Next::LoseAnswer, Next::LoseCommit, Next::LoseAnswer]) {
+        let line = Line::to(nodes.cluster.address(0)).await;
+        let address = nodes.url_over(&line).parse().unwrap();
+        let (writer, _task) = own(MySqlEngine::open(&address).await.unwrap());
+        line.at_the_next_commit(next);
+        let stored = writer.append(text(pair(), 1, id, "x")).await.unwrap();
+        assert_eq!(stored.sequence.0, u64::from(id), "{next:?}");
+        assert_eq!(stored.duplicate, next == Next::LoseAnswer, "{next:?}");
+    }
+    assert_eq!(history(nodes, pair(), 1).await.entries.len(), 3);
+}
+
+/// Its deadline passes while its COMMIT is on the way to the first node. On the second one nothing
+/// is found of it, and no lock of the first holds: without a fence it would be stored after all.
+async fn what_was_refused_is_not_stored_by_a_commit_on_another_node(nodes: &Nodes) {
+    for first in [true, false] {
+        let line = Line::to(nodes.cluster.address(0)).await;
+        let address = nodes.url_over(&line).parse().unwrap();
+        let engine = MySqlEngine::open(&address).await.unwrap();
+        let (sink, _) = stream::new();
+        let (writer, task) = writer::new(engine, sink);
+        let looks = AtomicU64::new(0);
+        tokio::spawn(task.run(move || NOW_MS + 60_000 * looks.fetch_add(1, Ordering::Relaxed)));
+        // A pair that has no row yet, and one that has.
+        let other = if first { 2 } else { 3 };
+        let pair = ConversationId::pair(AccountId(1), AccountId(other));
+        if !first {
+            writer.append(text(pair, 1, 1, "x")).await.unwrap();
+        }
+        line.at_the_next_commit(Next::Delay);
+        let urgent = Append {
+            deliver_before_ms: NOW_MS + if first { 1000 } else { 61_000 },
+            ..text(pair, 1, 2, "停")
+        };
+        let refused = writer.append(urgent).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Expired);
+        line.release().await;
+        // What the first node made of it is final, and the same everywhere.
+        let stored = writer.append(text(pair, 1, 3, "x")).await.unwrap();
+        assert_eq!(stored.sequence.0, if first { 1 } else { 2 });
+        assert_eq!(history(nodes, pair, 1).await.head, stored.sequence);
+    }
+}
 
 #[expect(clippy::print_stdout, reason = "for whoever asks what took how long")]
 fn say(what: &str) {

@@ -9,42 +9,55 @@ mod disk;
 mod faults;
 mod galera;
 mod owners;
+mod poison;
 mod schema;
 mod service;
 mod speed;
+mod stopped;
 mod writer;
 
-/// Makes a test of each case on each engine: `sqlite::CASE` and `mysql::CASE`; and one of all of
-/// them on a cluster.
+/// Makes a test of each case on each engine, `sqlite::CASE` and `mysql::CASE`, and one of all of them
+/// on a cluster; and the same of what rests on the writer's memory, without one and with a wrong one.
 macro_rules! contract {
-    ($($file:ident: $($case:ident),+;)+) => {
-        mod sqlite {
-            $($(#[tokio::test]
-            async fn $case() {
-                use crate::backend::{Backend, Sqlite};
-                crate::$file::$case(&Sqlite::start().await).await;
-            })+)+
-        }
-
-        mod mysql {
-            $($(#[tokio::test]
-            async fn $case() {
-                use crate::backend::{Backend, MySql};
-                crate::$file::$case(&MySql::start().await).await;
-            })+)+
-        }
+    (remembers { $($own:ident: $($ours:ident),+;)+ } $($file:ident: $($case:ident),+;)+) => {
+        cases!(sqlite, crate::backend::Sqlite;
+            $($own: $($ours),+;)+ $($file: $($case),+;)+);
+        cases!(mysql, crate::backend::MySql;
+            $($own: $($ours),+;)+ $($file: $($case),+;)+);
+        cases!(sqlite_off, With<crate::backend::Sqlite, Off>; $($own: $($ours),+;)+);
+        cases!(mysql_off, With<crate::backend::MySql, Off>; $($own: $($ours),+;)+);
+        cases!(sqlite_poisoned, With<crate::backend::Sqlite, Poisoned>; $($own: $($ours),+;)+);
+        cases!(mysql_poisoned, With<crate::backend::MySql, Poisoned>; $($own: $($ours),+;)+);
 
         #[tokio::test(flavor = "multi_thread")]
         async fn the_whole_contract_on_a_cluster() {
-            galera::one_by_one(&[
+            let nodes = <galera::Nodes as backend::Backend>::start().await;
+            galera::one_by_one(&nodes, &[
+                $($((stringify!($ours), |nodes| Box::pin(crate::$own::$ours(nodes))),)+)+
                 $($((stringify!($case), |nodes| Box::pin(crate::$file::$case(nodes))),)+)+
             ])
             .await;
+            galera::one_by_one(&nodes, &galera::OWN).await;
+        }
+    };
+}
+
+macro_rules! cases {
+    ($name:ident, $backend:ty; $($file:ident: $($case:ident),+;)+) => {
+        mod $name {
+            #[allow(unused_imports, reason = "some backends name none of them")]
+            use {crate::backend::{Backend, With}, crate::poison::Poisoned, im_store::cache::Off};
+
+            $($(#[tokio::test]
+            async fn $case() {
+                crate::$file::$case(&<$backend>::start().await).await;
+            })+)+
         }
     };
 }
 
 contract! {
+    remembers {
     writer:
         a_lone_message_is_committed_without_waiting_for_another,
         many_at_once_are_numbered_densely_with_far_fewer_syncs,
@@ -62,7 +75,9 @@ contract! {
         two_owners_at_once_never_skip_or_repeat_a_number,
         the_same_messages_by_two_owners_are_stored_once,
         an_owner_of_an_older_epoch_stores_nothing,
-        two_owners_make_one_group_and_one_account;
+        two_owners_make_one_group_and_one_account,
+        who_is_a_member_is_never_decided_from_memory_alone;
+    }
     schema:
         a_foreign_database_is_refused_and_left_alone,
         a_newer_schema_is_refused,

@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 
 use im_store::engine::{Chore, Done, Engine, EngineError};
-use im_store::shard;
+use im_store::shard::{self, Append, MemberChange};
 use im_store::writer::Writer;
-use protocol::wire::AccountKind;
-use protocol::{AccountId, ConversationId};
+use protocol::wire::{AccountKind, EntryKind};
+use protocol::{AccountId, ConversationId, ErrorCode};
 
 use crate::backend::Backend;
 use crate::writer::{NOW_MS, history, make_group, pair, start, text};
@@ -121,4 +121,32 @@ pub(crate) async fn two_owners_make_one_group_and_one_account(backend: &impl Bac
         );
         assert_eq!(first, second);
     }
+}
+
+/// Each remembers the group as of its own last commit. What it refuses it looks up first.
+pub(crate) async fn who_is_a_member_is_never_decided_from_memory_alone(backend: &impl Backend) {
+    let (one, _one_task) = start(backend).await;
+    let (two, _two_task) = start(backend).await;
+    let group = make_group(&one, 1, 7).await;
+    let change = |id, account, joins| Append {
+        kind: EntryKind::Membership,
+        changes: vec![MemberChange {
+            account: AccountId(account),
+            joins,
+        }],
+        ..text(group, 1, id, "")
+    };
+    one.append(change(1, 1, true)).await.unwrap();
+    two.append(change(2, 2, true)).await.unwrap();
+    // To the first owner the second account is a stranger.
+    let stored = one.append(text(group, 2, 3, "in")).await.unwrap();
+    assert_eq!(stored.sequence.0, 3);
+    two.append(change(4, 2, false)).await.unwrap();
+    // To the first owner it is a member still, and to let it in would change nothing.
+    let stored = one.append(change(5, 2, true)).await.unwrap();
+    assert_eq!(stored.sequence.0, 5);
+    two.append(change(6, 2, false)).await.unwrap();
+    let refused = one.append(text(group, 2, 7, "out")).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::NotAMember);
+    assert_eq!(history(backend, group, 1).await.head.0, 6);
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use im_store::cache::{Cache, Kept};
 use im_store::engine::{Chore, Done, Engine, History, RaisedMark, Readers};
 use im_store::read::{self, Entitlement};
 use im_store::shard::{Append, ConversationState, MemberChange};
@@ -35,12 +36,16 @@ pub(crate) fn text(conversation: ConversationId, sender: u64, id: u16, said: &st
 
 /// An owner of the database.
 pub(crate) async fn start<B: Backend>(backend: &B) -> (Writer, JoinHandle<B::Engine>) {
-    own(backend.engine().await)
+    own_with(backend.engine().await, B::Cache::default())
 }
 
 pub(crate) fn own<E: Engine>(engine: E) -> (Writer, JoinHandle<E>) {
+    own_with(engine, Kept::default())
+}
+
+fn own_with<E: Engine>(engine: E, cache: impl Cache) -> (Writer, JoinHandle<E>) {
     let (sink, _) = stream::new();
-    let (writer, task) = writer::new(engine, sink);
+    let (writer, task) = writer::with_cache(engine, sink, cache);
     (writer, tokio::spawn(task.run(|| NOW_MS)))
 }
 
