@@ -44,6 +44,16 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// The longest wait before an attempt to connect.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
+/// Begins a transaction, and marks it. A node of a cluster breaks transactions off for the sake of
+/// others', and has been seen to commit a later statement of such a one by itself. Without autocommit
+/// what follows is another transaction, and that one has no mark.
+const BEGIN: &str = "SET SESSION autocommit = 0; START TRANSACTION; SAVEPOINT whole";
+
+/// Commits what began with the mark.
+const COMMIT: &str = "RELEASE SAVEPOINT whole; COMMIT; SET SESSION autocommit = 1";
+
+const ROLLBACK: &str = "ROLLBACK; SET SESSION autocommit = 1";
+
 /// The longest wait after a loss to an owner on another node, where no lock gives each its turn.
 /// Long enough for the other to commit.
 const CONTENTION_WAIT_MAX: Duration = Duration::from_millis(30);
@@ -138,9 +148,9 @@ impl MySqlEngine {
     /// When this has succeeded, nothing that began before it can move these heads.
     async fn fence(&self, connection: &mut MySqlConnection) -> Result<(), EngineError> {
         let fencing = async {
-            execute(connection, "START TRANSACTION").await?;
+            execute(connection, BEGIN).await?;
             batch::fence(connection, &self.contended).await?;
-            Ok(execute(connection, "COMMIT").await?)
+            Ok(execute(connection, COMMIT).await?)
         };
         within(ANSWER_TIMEOUT, fencing).await
     }
@@ -153,7 +163,7 @@ impl MySqlEngine {
         written: Result<T, EngineError>,
     ) -> Result<T, EngineError> {
         let error = match written {
-            Ok(written) => match within(ANSWER_TIMEOUT, execute(&mut connection, "COMMIT")).await {
+            Ok(written) => match within(ANSWER_TIMEOUT, execute(&mut connection, COMMIT)).await {
                 Ok(()) => {
                     self.idle = Some(connection);
                     return Ok(written);
@@ -173,7 +183,7 @@ impl MySqlEngine {
     }
 
     async fn roll_back(&mut self, mut connection: MySqlConnection) {
-        match within(ANSWER_TIMEOUT, execute(&mut connection, "ROLLBACK")).await {
+        match within(ANSWER_TIMEOUT, execute(&mut connection, ROLLBACK)).await {
             Ok(()) => self.idle = Some(connection),
             // It was rolled back for the sake of another.
             Err(error) if is_conflict(&error) => self.idle = Some(connection),
@@ -198,7 +208,7 @@ impl Engine for MySqlEngine {
         }
         let looking_up = async {
             if fences {
-                execute(&mut connection, "START TRANSACTION").await?;
+                execute(&mut connection, BEGIN).await?;
                 batch::hold_heads(&mut connection, &self.contended).await?;
             }
             batch::look_up(&mut connection, batch, kept).await
@@ -243,7 +253,7 @@ impl Engine for MySqlEngine {
         };
         let writing = async {
             if !holds {
-                execute(&mut connection, "START TRANSACTION").await?;
+                execute(&mut connection, BEGIN).await?;
             }
             batch::write(&mut connection, batch, plan, now_ms).await
         };
@@ -262,7 +272,7 @@ impl Engine for MySqlEngine {
     ) -> Result<Vec<Result<Done, Refusal>>, EngineError> {
         let mut connection = self.take().await?;
         let writing = async {
-            execute(&mut connection, "START TRANSACTION").await?;
+            execute(&mut connection, BEGIN).await?;
             chores::chores(&mut connection, chores, now_ms).await
         };
         let written = within(ANSWER_TIMEOUT, writing).await;
@@ -310,8 +320,9 @@ const fn is_conflict_number(number: u16) -> bool {
     matches!(
         number,
         // A lock wait that took too long; a deadlock, or a certification that failed; a key that is
-        // taken, in both of its forms; a row that changed since it was read.
-        1205 | 1213 | 1062 | 1586 | 1020
+        // taken, in both of its forms; a row that changed since it was read; a transaction that is
+        // not the one that began.
+        1205 | 1213 | 1062 | 1586 | 1020 | 1305
     )
 }
 
@@ -336,7 +347,7 @@ mod tests {
 
     #[test]
     fn only_what_another_transaction_caused_is_decided_anew() {
-        for conflict in [1205, 1213, 1062, 1586, 1020] {
+        for conflict in [1205, 1213, 1062, 1586, 1020, 1305] {
             assert!(is_conflict_number(conflict), "{conflict}");
         }
         // A full disk, a table that is not there, a killed query, an error within a COMMIT.

@@ -31,12 +31,12 @@ pub(crate) struct Line {
     next: Arc<Mutex<Next>>,
     stalled: Arc<Notify>,
     released: Arc<Notify>,
-    /// The way to the server of a connection whose COMMIT is delayed.
-    delayed: Arc<Mutex<Option<OwnedWriteHalf>>>,
+    /// A COMMIT that is delayed, and its way to the server.
+    delayed: Arc<Mutex<Option<(OwnedWriteHalf, Vec<u8>)>>>,
 }
 
-/// COM_QUERY, and what it says.
-const COMMIT: &[u8] = b"\x03COMMIT";
+/// COM_QUERY, and how what it says begins.
+const COMMIT: &[u8] = b"\x03RELEASE SAVEPOINT whole; COMMIT";
 
 /// By this statement a session waits for a row that another has.
 const FENCE: &[u8] = b"owner_epoch = owner_epoch + 1";
@@ -115,7 +115,7 @@ impl Line {
                 Next::LoseCommit => break,
                 Next::Delay => {
                     back.abort();
-                    *self.delayed.lock() = Some(to_server);
+                    *self.delayed.lock() = Some((to_server, said.to_vec()));
                     return;
                 }
                 Next::Stall => {
@@ -140,8 +140,8 @@ impl Line {
     }
 }
 
-/// Says COMMIT, and leaves the connection open.
-async fn commit(mut server: OwnedWriteHalf) {
-    server.write_all(b"\x07\0\0\0\x03COMMIT").await.unwrap();
+/// Passes it on, and leaves the connection open.
+async fn commit((mut server, said): (OwnedWriteHalf, Vec<u8>)) {
+    server.write_all(&said).await.unwrap();
     server.forget();
 }

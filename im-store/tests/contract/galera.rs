@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use im_store::cache::Kept;
 use im_store::config::Database;
-use im_store::engine::EngineError;
+use im_store::engine::{Engine as _, EngineError};
 use im_store::mysql::{Address, MySqlEngine, MySqlReaders};
-use im_store::shard::Append;
+use im_store::shard::{self, Append};
 use im_store::stream;
 use im_store::testing::{Galera, NODES};
 use im_store::writer::{self, Writer};
@@ -108,7 +108,12 @@ pub(crate) async fn one_by_one(nodes: &Nodes, cases: &[(&str, Case)]) {
 pub(crate) type Case = for<'a> fn(&'a Nodes) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// What only several nodes can do to a store.
-pub(crate) const OWN: [(&str, Case); 3] = [
+pub(crate) const OWN: [(&str, Case); 4] = [
+    ("a broken transaction", |nodes| {
+        Box::pin(a_transaction_that_was_broken_off_is_not_committed_in_part(
+            nodes,
+        ))
+    }),
     ("a lost answer", |nodes| {
         Box::pin(a_lost_answer_is_read_back_on_another_node(nodes))
     }),
@@ -121,6 +126,31 @@ pub(crate) const OWN: [(&str, Case); 3] = [
         Box::pin(a_stopped_store_process_on_a_cluster(nodes))
     }),
 ];
+
+/// The node breaks it off for the sake of another's commit, between two of its statements. What
+/// follows must not be committed on its own.
+async fn a_transaction_that_was_broken_off_is_not_committed_in_part(nodes: &Nodes) {
+    let pairs = [2, 3].map(|other| ConversationId::pair(AccountId(1), AccountId(other)));
+    let mut first = MySqlEngine::open(&nodes.from(0)).await.unwrap();
+    let (second, _task) = own(MySqlEngine::open(&nodes.from(1)).await.unwrap());
+    for pair in pairs {
+        second.append(text(pair, 1, 1, "x")).await.unwrap();
+    }
+    // It holds both heads, in an open transaction.
+    let batch = pairs.map(|pair| text(pair, 1, 2, "y"));
+    first.settle(&pairs.into());
+    let known = first.look_up(&batch, &Default::default()).await.unwrap();
+    let plan = shard::plan(&batch, |_| [0; 16], &known, NOW_MS);
+    let stored = second.append(text(pairs[0], 1, 3, "z")).await.unwrap();
+    assert_eq!(stored.sequence.0, 2);
+    nodes.begin_at(0);
+    assert_eq!(history(nodes, pairs[0], 1).await.head.0, 2);
+
+    let lost = first.commit(&batch, &plan, NOW_MS).await.unwrap_err();
+    assert!(matches!(lost, EngineError::Lost), "{lost}");
+    let log = history(nodes, pairs[1], 1).await;
+    assert_eq!((log.head.0, log.entries.len()), (1, 1));
+}
 
 /// Stored or not, the same send has one outcome.
 async fn a_lost_answer_is_read_back_on_another_node(nodes: &Nodes) {
