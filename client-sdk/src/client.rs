@@ -1,6 +1,7 @@
 //! The handle of the application: every verb of the protocol as a method. Retries, order and
 //! reconnecting happen behind it.
 
+mod history;
 mod requests;
 mod sending;
 

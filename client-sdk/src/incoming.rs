@@ -322,8 +322,10 @@ fn replaces(new: &Event, old: &Event) -> bool {
         Event::Joined { conversation, .. } | Event::Left { conversation } => {
             Some((1, Some(*conversation)))
         }
-        Event::Trimmed { conversation, .. } => Some((2, Some(*conversation))),
-        Event::Message(_) | Event::Ephemeral(_) | Event::Closed { .. } => None,
+        // Each names other entries; they come with pages, which are pulled when there is room.
+        Event::Trimmed { .. } | Event::Message(_) | Event::Ephemeral(_) | Event::Closed { .. } => {
+            None
+        }
     };
     place(new).is_some() && place(new) == place(old)
 }

@@ -44,7 +44,9 @@ pub mod testing;
 
 pub use protocol;
 pub use protocol::content::{self, Content};
-pub use protocol::wire::{AccountKind, ActionSpec, CapabilityCard, EntryKind, Priority, StepState};
+pub use protocol::wire::{
+    AccountKind, ActionSpec, CapabilityCard, EntryKind, MarkKind, Priority, StepState,
+};
 pub use protocol::{
     AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber, SessionId,
 };
@@ -55,6 +57,7 @@ pub use error::{ConfigError, Error, SendError};
 pub use events::Stats;
 pub use incoming::{CloseReason, Event, Events};
 pub use message::{
-    Account, Conversation, Entry, Ephemeral, Message, Outgoing, PullPage, Receipt, new_message_id,
+    Account, Conversation, Entry, Ephemeral, LackingPage, MemberMarks, Message, Outgoing, PullPage,
+    Receipt, Relation, new_message_id,
 };
 pub use robot::{ActionContext, ActionError, Robot};

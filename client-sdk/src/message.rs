@@ -144,7 +144,8 @@ pub struct Entry {
     pub client_message_id: Option<ClientMessageId>,
     /// What kind of entry it is.
     pub kind: EntryKind,
-    /// What it says; `None` in a placeholder, and for content that this build does not know.
+    /// What it says; `None` in a placeholder, in an entry that was recalled, and for content that
+    /// this build does not know.
     pub content: Option<Content>,
     /// The server's clock at the commit, in milliseconds since the Unix epoch.
     pub committed_at_ms: u64,
@@ -156,7 +157,47 @@ pub struct Entry {
     pub content_bytes: usize,
 }
 
+/// What an entry does to an earlier one of the same sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relation {
+    /// It takes this one back.
+    Recalled(SequenceNumber),
+    /// It says this one anew; the original stays.
+    Edited(SequenceNumber),
+}
+
+impl Relation {
+    const fn of(content: &Content) -> Option<Self> {
+        match content {
+            Content::Recall(recall) => Some(Self::Recalled(SequenceNumber(recall.target_sequence))),
+            Content::Edit(edit) => Some(Self::Edited(SequenceNumber(edit.target_sequence))),
+            Content::Text(_)
+            | Content::Data(_)
+            | Content::Instruction(_)
+            | Content::Plan(_)
+            | Content::Command(_)
+            | Content::StepUpdate(_)
+            | Content::Summary(_)
+            | Content::Membership(_) => None,
+        }
+    }
+}
+
+impl Message {
+    /// What it does to an earlier one.
+    #[must_use]
+    pub const fn relation(&self) -> Option<Relation> {
+        Relation::of(&self.content)
+    }
+}
+
 impl Entry {
+    /// What it does to an earlier one.
+    #[must_use]
+    pub fn relation(&self) -> Option<Relation> {
+        self.content.as_ref().and_then(Relation::of)
+    }
+
     /// From the wire.
     pub fn from_wire(entry: wire::Entry) -> Result<Self, Refusal> {
         let content_bytes = entry.content.len();
@@ -167,7 +208,7 @@ impl Entry {
             client_message_id: ClientMessageId::from_slice(&entry.client_message_id).ok(),
             kind: entry.kind(),
             priority: entry.priority(),
-            content: (entry.kind() != EntryKind::Placeholder)
+            content: (!matches!(entry.kind(), EntryKind::Placeholder | EntryKind::Recalled))
                 .then(|| content::decode(&entry.content).ok())
                 .flatten(),
             committed_at_ms: entry.committed_at_ms,
@@ -200,6 +241,49 @@ impl PullPage {
             head: SequenceNumber(page.head),
             trimmed_up_to: SequenceNumber(page.trimmed_up_to),
         })
+    }
+}
+
+/// Some of the members who lack an entry, and how many do not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LackingPage {
+    /// By rising account id.
+    pub members: Vec<MemberMarks>,
+    /// There are more, with greater ids.
+    pub more: bool,
+    /// The members that are entitled to the entry, its sender among them.
+    pub entitled: u32,
+    /// Of these, the ones to whom it was delivered.
+    pub delivered: u32,
+    /// Of these, the ones who have read it.
+    pub read: u32,
+}
+
+/// How far a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemberMarks {
+    /// Who.
+    pub account: AccountId,
+    /// Everything up to here was handed over.
+    pub delivered: SequenceNumber,
+    /// Everything up to here was read.
+    pub read: SequenceNumber,
+}
+
+impl LackingPage {
+    pub(crate) fn from_wire(page: wire::LackingPage) -> Self {
+        let marks = |of: wire::MemberMarks| MemberMarks {
+            account: AccountId(of.account_id),
+            delivered: SequenceNumber(of.delivered),
+            read: SequenceNumber(of.read),
+        };
+        Self {
+            members: page.members.into_iter().map(marks).collect(),
+            more: page.more,
+            entitled: page.entitled,
+            delivered: page.delivered,
+            read: page.read,
+        }
     }
 }
 
@@ -242,6 +326,9 @@ pub struct Conversation {
     pub delivered: SequenceNumber,
     /// The account's *read* mark.
     pub read: SequenceNumber,
+    /// Entries after the *read* mark and the join that are still there, as of then. Every number
+    /// counts: the account's own messages, changes of members, placeholders.
+    pub unread: u64,
     /// The entry by which the account joined.
     pub(crate) joined: SequenceNumber,
 }
@@ -255,6 +342,7 @@ impl Conversation {
             readable_from: SequenceNumber(membership.readable_from),
             delivered: SequenceNumber(membership.delivered),
             read: SequenceNumber(membership.read),
+            unread: membership.unread,
             joined: SequenceNumber(membership.joined_sequence),
         })
     }

@@ -266,7 +266,9 @@ impl Robot {
             | Content::Plan(_)
             | Content::StepUpdate(_)
             | Content::Summary(_)
-            | Content::Membership(_) => {
+            | Content::Membership(_)
+            | Content::Recall(_)
+            | Content::Edit(_) => {
                 self.mark(ledger, conversation, sequence);
                 None
             }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use client_sdk::content::Content;
+use client_sdk::content::{self, Content};
 use client_sdk::protocol::wire::{self, Outcome};
-use client_sdk::{Account, AccountId, Entry, Message};
+use client_sdk::{Account, AccountId, Entry, EntryKind, Message};
 
 use crate::story::state_word;
 
@@ -45,7 +45,7 @@ pub fn message(message: &Message, names: &mut Names) -> String {
     names.learn(&message.content);
     let who = names.get(message.sender);
     let time = &timestamp(message.committed_at_ms)[11..];
-    let words = on_one_screen(&content(&message.content));
+    let words = on_one_screen(&words(&message.content));
     format!("{time} #{} {who}: {words}", message.sequence)
 }
 
@@ -55,15 +55,21 @@ pub fn entry(entry: &Entry, names: &mut Names) -> String {
     let time = timestamp(entry.committed_at_ms);
     let number = entry.sequence;
     let Some(told) = &entry.content else {
-        return format!("{time} #{number} (not to be read)");
+        let is_recalled = entry.kind == EntryKind::Recalled;
+        let why = if is_recalled {
+            "taken back"
+        } else {
+            "not to be read"
+        };
+        return format!("{time} #{number} ({why})");
     };
     names.learn(told);
     let who = names.get(entry.sender);
-    let words = on_one_screen(&content(told));
+    let words = on_one_screen(&words(told));
     format!("{time} #{number} {who}: {words}")
 }
 
-fn content(content: &Content) -> String {
+fn words(content: &Content) -> String {
     match content {
         Content::Text(text) => text.text.clone(),
         Content::Data(data) => format!("({}, {} bytes)", data.schema, data.payload.len()),
@@ -83,6 +89,11 @@ fn content(content: &Content) -> String {
             summary.text
         ),
         Content::Membership(membership) => changes(membership),
+        Content::Recall(recall) => format!("takes #{} back", recall.target_sequence),
+        Content::Edit(edit) => {
+            let anew = content::edited(edit).map_or_else(String::new, |anew| words(&anew));
+            format!("says #{} anew: {anew}", edit.target_sequence)
+        }
     }
 }
 

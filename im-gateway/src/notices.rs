@@ -41,6 +41,7 @@ pub fn moved(notice: MembershipMoved) -> Result<(ConversationId, Move, Membershi
         readable_from: if notice.history_open { 1 } else { sequence },
         delivered: 0,
         read: 0,
+        unread: 0,
     };
     Ok((conversation, moved, membership))
 }

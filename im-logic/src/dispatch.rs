@@ -100,6 +100,7 @@ impl Dispatch {
             priority: message.priority.into(),
             deliver_before_ms: message.deliver_before_ms,
             changes: Vec::new(),
+            target_sequence: message.target.map_or(0, |target| target.0),
         };
         events::append(caller, conversation, id, message.kind);
         let answer = self.store.ask::<_, Appended>(

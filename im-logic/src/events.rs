@@ -131,6 +131,7 @@ fn request_name(kind: u32) -> &'static str {
         client::LIST_CONVERSATIONS => "list_conversations",
         client::ANNOUNCE => "announce",
         client::FIND_ACCOUNTS => "find_accounts",
+        client::LIST_LACKING => "list_lacking",
         _ => "unknown",
     }
 }

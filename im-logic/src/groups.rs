@@ -169,6 +169,7 @@ impl Groups {
                 priority: Priority::Chat.into(),
                 deliver_before_ms: 0,
                 changes: changes.to_vec(),
+                target_sequence: 0,
             };
             let appended: Result<Appended, _> = self
                 .store

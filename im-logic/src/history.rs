@@ -1,10 +1,10 @@
-//! History and marks pass through: the store alone knows what an account may read, and marks are
-//! its to raise.
+//! History and marks pass through: the store alone knows what an account may read and who lacks
+//! what, and marks are its to raise.
 
 use bytes::Bytes;
 use protocol::kind::method;
-use protocol::wire::Pull;
-use protocol::wire::internal::Read;
+use protocol::wire::internal::{Lacking, Read};
+use protocol::wire::{ListLacking, Pull};
 use protocol::{ConversationId, Refusal};
 use service_kit::rpc;
 
@@ -36,6 +36,23 @@ impl History {
                 To::Any(conversation.as_bytes()),
                 method::READ,
                 rpc::encode(&read),
+                caller.deadline,
+            )
+            .await
+    }
+
+    /// An encoded `LackingPage`, as the store made it for this account.
+    pub async fn lacking(&self, caller: Caller, list: ListLacking) -> Result<Bytes, Refusal> {
+        let conversation = ConversationId::from_slice(&list.conversation_id)?;
+        let lacking = Lacking {
+            account_id: caller.account.0,
+            list: Some(list),
+        };
+        self.store
+            .pass(
+                To::Any(conversation.as_bytes()),
+                method::LACKING,
+                rpc::encode(&lacking),
                 caller.deadline,
             )
             .await

@@ -10,11 +10,11 @@
 //! without any question.
 
 use bytes::Bytes;
-use protocol::content;
+use protocol::content::{self, Content};
 use protocol::id::ConversationKind;
 use protocol::limits::{CONTENT_BYTES_MAX, EPHEMERAL_KEY_BYTES_MAX};
 use protocol::wire::{self, AccountKind, EntryKind, Priority};
-use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal};
+use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
 
 /// A message that makes sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Outgoing {
     pub priority: Priority,
     /// Not handed over after this, in Unix milliseconds; 0: no deadline.
     pub deliver_before_ms: u64,
+    /// Of a recall or an edit: the entry that it is about. The store knows whether it may.
+    pub target: Option<SequenceNumber>,
 }
 
 /// Whether a message is kept.
@@ -146,10 +148,17 @@ impl Outgoing {
                 key: ephemeral_key(send.ephemeral_key)?,
             }
         };
+        let (kind, said) = said(send.kind, &send.content)?;
+        let target = target(&said)?;
+        if target.is_some() && !matches!(keeping, Keeping::Stored(_)) {
+            let why = "ephemeral_key: what is not kept takes nothing back";
+            return Err(Refusal::bad_request(why));
+        }
         Ok(Self {
             conversation,
             keeping,
-            kind: kind(send.kind, &send.content)?,
+            kind,
+            target,
             priority: priority(send.priority)?,
             content: send.content,
             deliver_before_ms: send.deliver_before_ms,
@@ -176,8 +185,31 @@ fn ephemeral_key(key: String) -> Result<String, Refusal> {
     Ok(key)
 }
 
-/// The kind, which is one that clients may send and the one that the content is of.
-fn kind(kind: i32, content: &[u8]) -> Result<EntryKind, Refusal> {
+/// The entry that this is about, if it changes one.
+fn target(said: &Content) -> Result<Option<SequenceNumber>, Refusal> {
+    let target = match said {
+        Content::Recall(recall) => recall.target_sequence,
+        Content::Edit(edit) if edit.content.is_none() => {
+            return Err(Refusal::bad_request("edit: says nothing"));
+        }
+        Content::Edit(edit) => edit.target_sequence,
+        Content::Text(_)
+        | Content::Data(_)
+        | Content::Instruction(_)
+        | Content::Plan(_)
+        | Content::Command(_)
+        | Content::StepUpdate(_)
+        | Content::Summary(_)
+        | Content::Membership(_) => return Ok(None),
+    };
+    if target == 0 {
+        return Err(Refusal::bad_request("target_sequence: missing"));
+    }
+    Ok(Some(SequenceNumber(target)))
+}
+
+/// What is said, and its kind, which is one that clients may send.
+fn said(kind: i32, content: &[u8]) -> Result<(EntryKind, Content), Refusal> {
     if content.len() > CONTENT_BYTES_MAX {
         return Err(Refusal::new(
             ErrorCode::ContentTooLong,
@@ -196,9 +228,11 @@ fn kind(kind: i32, content: &[u8]) -> Result<EntryKind, Refusal> {
         | EntryKind::Plan
         | EntryKind::Command
         | EntryKind::StepUpdate
-        | EntryKind::Summary => {}
+        | EntryKind::Summary
+        | EntryKind::Recall
+        | EntryKind::Edit => {}
         EntryKind::Unspecified => return Err(Refusal::bad_request("kind: missing")),
-        EntryKind::Membership | EntryKind::Placeholder => {
+        EntryKind::Membership | EntryKind::Placeholder | EntryKind::Recalled => {
             let why = format!("kind: only the server writes {}", kind.as_str_name());
             return Err(Refusal::new(ErrorCode::Forbidden, why));
         }
@@ -207,7 +241,7 @@ fn kind(kind: i32, content: &[u8]) -> Result<EntryKind, Refusal> {
         .map_err(|refusal| Refusal::bad_request(format!("content: {}", refusal.message)))?;
     let actual = content::kind_of(&said);
     if actual == kind {
-        return Ok(kind);
+        return Ok((kind, said));
     }
     Err(Refusal::bad_request(format!(
         "kind: {}, but the content is {}",

@@ -163,6 +163,7 @@ impl Service {
         match u16::try_from(kind).unwrap_or(u16::MAX) {
             client::SEND => reply(self.dispatch.send(caller, rpc::decode(body)?).await),
             client::PULL => self.history.pull(caller, rpc::decode(body)?).await,
+            client::LIST_LACKING => self.history.lacking(caller, rpc::decode(body)?).await,
             client::CREATE_GROUP => reply(self.groups.create(caller, rpc::decode(body)?).await),
             client::CHANGE_MEMBERS => reply(self.groups.change(caller, rpc::decode(body)?).await),
             client::LIST_MEMBERS => reply(self.listing.members(caller, rpc::decode(body)?).await),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 use service_kit::config::{
@@ -10,6 +11,7 @@ use service_kit::config::{
 };
 
 use crate::mysql::{Address, AddressError};
+use crate::retention::Retention;
 
 /// The variables of this process begin with it.
 pub const ENV_PREFIX: &str = "IM_STORE";
@@ -35,6 +37,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// How the processes of a cluster find each other.
     pub cluster: ClusterConfig,
+    /// For how long.
+    pub retention: RetentionConfig,
     /// How we end.
     pub drain: DrainConfig,
 }
@@ -53,6 +57,45 @@ pub struct LinksConfig {
 pub struct DatabaseConfig {
     /// `sqlite://PATH` or `mysql://USER:PASSWORD@HOST:PORT/NAME`.
     pub url: String,
+}
+
+/// The section `[retention]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionConfig {
+    /// For how long after its commit an entry is kept, in milliseconds; 0: for ever.
+    pub age_ms: u64,
+    /// How many entries of a conversation are kept; 0: all.
+    pub entries: u64,
+    /// How many bytes of a conversation's contents are kept; 0: all.
+    pub bytes: u64,
+    /// How often what is beyond is dropped, in milliseconds.
+    pub interval_ms: u64,
+}
+
+impl RetentionConfig {
+    /// What is kept.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        let some = |most: u64| Some(most).filter(|most| *most > 0);
+        Retention {
+            age_ms: some(self.age_ms),
+            entries: some(self.entries),
+            bytes: some(self.bytes),
+        }
+    }
+
+    /// The time between two sweeps.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn interval(&self) -> Result<Duration, ConfigError> {
+        if self.interval_ms == 0 {
+            let why = "retention.interval_ms: 0 would drop without a pause";
+            return Err(ConfigError::Value(why.to_owned()));
+        }
+        Ok(Duration::from_millis(self.interval_ms))
+    }
 }
 
 /// Where everything is kept.
@@ -114,6 +157,8 @@ mod tests {
         let config: Config = service_kit::config::defaults(DEFAULTS).unwrap();
         let database = config.database.database().unwrap();
         assert!(matches!(database, Database::Sqlite(path) if path.as_os_str() == "im-store.db"));
+        assert_eq!(config.retention.retention(), Retention::default());
+        assert_eq!(config.retention.interval().unwrap().as_secs(), 60);
     }
 
     #[test]

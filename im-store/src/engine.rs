@@ -7,11 +7,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::time::Duration;
 
-use protocol::wire::{Account, AccountKind, CapabilityCard, Entry, Head, Membership};
+use protocol::wire::{Account, AccountKind, CapabilityCard, Entry, Head, MemberMarks, Membership};
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
 use thiserror::Error;
 
-use crate::read::Stay;
+use crate::events;
+use crate::read::{Span, Stay};
+use crate::retention::{Kept, Log};
 use crate::shard::{Append, BatchPlan, ConversationState, Known};
 
 /// The writer's hold on a database. After an error the same call may be made again: the engine
@@ -54,14 +56,13 @@ pub trait Readers: Clone + Send + Sync + 'static {
     /// Waits until nobody reads, and closes.
     fn close(&self) -> impl Future<Output = ()> + Send;
 
-    /// The entries after `after`, at most `limit` and about a page's bytes, and what decides who
-    /// may see them, all of the same moment. `None`: there is no such conversation.
+    /// The entries of a span, about a page's bytes of them, and what decides who may see them, all
+    /// of the same moment. `None`: there is no such conversation.
     fn history(
         &self,
         conversation: ConversationId,
         account: AccountId,
-        after: SequenceNumber,
-        limit: u32,
+        span: Span,
     ) -> impl Future<Output = Result<Option<History>, EngineError>> + Send;
 
     /// The members with a greater id than `after`, at most `limit`. `None`: no such conversation.
@@ -100,6 +101,30 @@ pub trait Readers: Clone + Send + Sync + 'static {
     fn late_commits(&self) -> Option<Duration> {
         None
     }
+
+    /// Who lacks an entry, and how many do not, all of the same moment. `None`: no such
+    /// conversation.
+    fn lacking(
+        &self,
+        conversation: ConversationId,
+        asker: AccountId,
+        question: Lacking,
+    ) -> impl Future<Output = Result<Option<LackingRows>, EngineError>> + Send;
+
+    /// Logs with entries, by rising conversation after `after` (16 bytes or none).
+    fn logs(
+        &self,
+        after: &[u8],
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Log>, EngineError>> + Send;
+
+    /// What the oldest entries after `after` weigh.
+    fn oldest(
+        &self,
+        conversation: ConversationId,
+        after: SequenceNumber,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Kept>, EngineError>> + Send;
 
     /// The account of this name, if there is one. The inner error: it is of another kind.
     fn account_of_kind(
@@ -202,6 +227,22 @@ pub enum Chore {
     },
     /// Raises marks. They only rise, belong to members only, and never pass the head.
     RaiseMarks(Vec<RaisedMark>),
+    /// Drops the oldest entries, if `from` still is the last that is gone. The head stays.
+    Trim {
+        /// Of which conversation.
+        conversation: ConversationId,
+        /// The last entry that is gone.
+        from: SequenceNumber,
+        /// The last one that goes.
+        up_to: SequenceNumber,
+    },
+    /// Drops ids that were committed before this, the oldest first.
+    ForgetIds {
+        /// Milliseconds since the Unix epoch.
+        committed_before_ms: u64,
+        /// At most so many.
+        limit: u32,
+    },
 }
 
 /// A member's marks of one conversation, both cumulative.
@@ -217,6 +258,18 @@ pub struct RaisedMark {
     pub read: u64,
 }
 
+impl RaisedMark {
+    /// Not above the head: what a client marks beyond it is counted, and taken for the head.
+    pub(crate) fn at_most(mut self, head: u64) -> Self {
+        if self.delivered.max(self.read) > head {
+            events::mark_above_head();
+            self.delivered = self.delivered.min(head);
+            self.read = self.read.min(head);
+        }
+        self
+    }
+}
+
 /// What became of a chore.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Done {
@@ -224,6 +277,8 @@ pub enum Done {
     Group(ConversationId),
     /// Of [`Chore::EnsureAccount`].
     Account(Account),
+    /// Of [`Chore::ForgetIds`]: so many.
+    Forgotten(u64),
     /// Of the others.
     Written,
 }
@@ -231,10 +286,12 @@ pub enum Done {
 /// What a page of history is made from.
 #[derive(Debug)]
 pub struct History {
-    /// The entries after the one asked for, dense and in order, not yet veiled.
+    /// The entries of the span, dense and in its order, not yet veiled.
     pub entries: Vec<Entry>,
     /// The head of the conversation.
     pub head: SequenceNumber,
+    /// Entries up to this one are gone by retention.
+    pub trimmed: SequenceNumber,
     /// All stays of the account in it.
     pub stays: Vec<Stay>,
     /// Whether a member may read what was before it joined.
@@ -250,6 +307,32 @@ pub struct MemberRows {
     pub membership: SequenceNumber,
     /// The newest entry.
     pub head: SequenceNumber,
+}
+
+/// Which entry, and who comes after whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Lacking {
+    /// The entry.
+    pub sequence: SequenceNumber,
+    /// Whether it is lacked as long as it is not read.
+    pub read: bool,
+    /// Members with a greater id.
+    pub after: AccountId,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Who lacks an entry.
+#[derive(Debug)]
+pub struct LackingRows {
+    /// The head of the conversation.
+    pub head: SequenceNumber,
+    /// Whether the asker is a member.
+    pub asker_is_member: bool,
+    /// By rising id.
+    pub members: Vec<MemberMarks>,
+    /// How many are entitled to it, have marked it as delivered, and as read.
+    pub counts: (u32, u32, u32),
 }
 
 /// An account keeps the kind it was made with: a name is one account's for ever.

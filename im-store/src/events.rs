@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use protocol::Refusal;
+use protocol::{ConversationId, Refusal, SequenceNumber};
 
 use crate::engine::EngineError;
 
@@ -85,6 +85,28 @@ pub(crate) fn marks_dropped() {
 pub(crate) fn marks_not_written(refusal: &Refusal) {
     metrics::counter!("im_store_marks_failed_writes_total").increment(1);
     tracing::debug!(%refusal, "marks were not written");
+}
+
+/// A client marked what is not there yet.
+pub(crate) fn mark_above_head() {
+    metrics::counter!("im_store_marks_above_head_total").increment(1);
+}
+
+/// Retention has dropped the oldest entries of a conversation.
+pub(crate) fn trimmed(conversation: ConversationId, up_to: SequenceNumber, entries: u64) {
+    metrics::counter!("im_store_trimmed_entries_total").increment(entries);
+    tracing::debug!(%conversation, %up_to, entries, "trimmed");
+}
+
+/// Ids beyond their horizon are gone.
+pub(crate) fn ids_forgotten(ids: u64) {
+    metrics::counter!("im_store_ids_forgotten_total").increment(ids);
+}
+
+/// Retention goes on with the next sweep.
+pub(crate) fn sweep_ended_early(refusal: &Refusal) {
+    metrics::counter!("im_store_sweeps_failed_total").increment(1);
+    tracing::warn!(%refusal, "retention could not drop what is due");
 }
 
 fn cause(error: &EngineError) -> String {

@@ -1,14 +1,16 @@
 //! The store: gives each message its number and keeps it, in one transaction.
 //!
-//! Read in this order. Pure: [`shard`] decides a batch, [`read`] what one account may see. The
-//! database: [`engine`] is what we ask of it, [`sqlite`] and [`mysql`] answer. The tasks: [`writer`] gathers what arrived while the previous commit ran
-//! (and [`cache`] is what it remembers),
-//! [`stream`] tells the router, [`marks`] writes behind. The shell: [`service`], [`config`], and [`tier`],
-//! which wires them.
+//! Read in this order. Pure: [`shard`] decides a batch, [`read`] what one account may see,
+//! [`retention`] what is kept. The database: [`engine`] is what we ask of it, [`sqlite`] and
+//! [`mysql`] answer. The tasks: [`writer`] gathers what arrived while the previous commit ran
+//! (and [`cache`] is what it remembers), [`stream`] tells the router, [`marks`] writes behind,
+//! [`upkeep`] drops what is no longer kept. The shell: [`service`], [`config`], and [`tier`], which
+//! wires them.
 
 pub mod shard;
 
 pub mod read;
+pub mod retention;
 
 pub mod engine;
 
@@ -20,12 +22,14 @@ pub mod writer;
 
 pub mod marks;
 pub mod stream;
+pub mod upkeep;
 
 pub mod config;
 pub mod service;
 pub mod tier;
 
 mod events;
+mod rows;
 
 #[cfg(feature = "testing")]
 pub mod testing;

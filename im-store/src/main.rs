@@ -37,6 +37,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
         },
         server_tls: tls::internal_server(&config.internal_tls)?,
         listener: listen::bind("listen.address", config.listen.address).await?,
+        retention: config.retention.retention(),
+        sweep_interval: config.retention.interval()?,
     };
     let admin = listen::bind("admin.listen", config.admin.listen).await?;
 

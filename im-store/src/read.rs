@@ -1,4 +1,4 @@
-//! What of a conversation's history one account may see, a page at a time.
+//! What of a conversation's history one account may see, a page at a time, forward or back.
 //!
 //! An account is entitled to what lies between its join and its leave entry, both included, and to
 //! all before it where the group allows that. Every number is returned: what may not be seen, or has
@@ -6,8 +6,61 @@
 
 use bytes::Bytes;
 use protocol::limits::{PULL_PAGE_BYTES_MAX, PULL_PAGE_ENTRIES_MAX};
-use protocol::wire::{Entry, EntryKind};
+use protocol::wire::{Entry, EntryKind, Pull};
 use protocol::{ErrorCode, Refusal, SequenceNumber};
+
+/// What is asked of a log: the entries between two numbers, from one of them on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Only entries after this one.
+    pub after: SequenceNumber,
+    /// Only entries before this one.
+    pub before: SequenceNumber,
+    /// The newest first.
+    pub back: bool,
+    /// At most so many.
+    pub limit: u32,
+}
+
+impl Span {
+    /// No number is as high, and SQL has it.
+    pub const BEYOND: SequenceNumber = SequenceNumber(i64::MAX as u64);
+
+    /// Forward from a number.
+    #[must_use]
+    pub fn forward(after: SequenceNumber, limit: u32) -> Self {
+        Self {
+            after: after.min(Self::BEYOND),
+            before: Self::BEYOND,
+            back: false,
+            limit,
+        }
+    }
+
+    /// Back from a number.
+    #[must_use]
+    pub fn back(before: SequenceNumber, limit: u32) -> Self {
+        Self {
+            before: before.min(Self::BEYOND),
+            back: true,
+            ..Self::forward(SequenceNumber::ZERO, limit)
+        }
+    }
+
+    /// What a pull asks for.
+    #[must_use]
+    pub fn of(pull: &Pull) -> Self {
+        let limit = page_limit(pull.limit);
+        let forward = Self::forward(SequenceNumber(pull.after_sequence), limit);
+        if pull.before_sequence == 0 {
+            return forward;
+        }
+        Self {
+            after: forward.after,
+            ..Self::back(SequenceNumber(pull.before_sequence), limit)
+        }
+    }
+}
 
 /// One stay of an account in a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +116,9 @@ pub fn page_limit(asked: u32) -> u32 {
     }
 }
 
-/// Hides what may not be seen, and ends the page before it grows too long. At least one entry
-/// stays, so that a reader always gets on.
+/// Hides what may not be seen, and ends the page before it grows too long, with the entries that
+/// were read last. At least one stays, so that a reader always gets on. In rising order, whichever
+/// way they were read.
 #[must_use]
 pub fn page(entries: Vec<Entry>, entitlement: &Entitlement, now_ms: u64) -> Vec<Entry> {
     let mut bytes = 0;
@@ -77,6 +131,7 @@ pub fn page(entries: Vec<Entry>, entitlement: &Entitlement, now_ms: u64) -> Vec<
         }
         page.push(entry);
     }
+    page.sort_by_key(|entry| entry.sequence);
     page
 }
 
@@ -151,6 +206,33 @@ mod tests {
             .collect();
         assert_eq!(told, [(1, 0, 0), (2, 1, 5), (3, 0, 0)]);
         assert_eq!(page[0].kind(), EntryKind::Placeholder);
+    }
+
+    #[test]
+    fn a_page_back_has_the_newest_in_rising_order() {
+        let entitlement = Entitlement::new(vec![stay(0, None)], false).unwrap();
+        let half = PULL_PAGE_BYTES_MAX / 2;
+        let newest_first = vec![entry(3, half), entry(2, half), entry(1, 1)];
+        let page = page(newest_first, &entitlement, 0);
+        assert_eq!(page.iter().map(|e| e.sequence).collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[test]
+    fn a_pull_names_a_span_and_nothing_overflows() {
+        let pull = |after_sequence, before_sequence| {
+            Span::of(&Pull {
+                after_sequence,
+                before_sequence,
+                ..Pull::default()
+            })
+        };
+        let forward = Span::forward(SequenceNumber(7), PULL_PAGE_ENTRIES_MAX);
+        assert_eq!(pull(7, 0), forward);
+        let between = pull(7, 9);
+        let numbers = (between.after.0, between.before.0, between.back);
+        assert_eq!(numbers, (7, 9, true));
+        let whole = pull(u64::MAX, u64::MAX);
+        assert_eq!((whole.after, whole.before), (Span::BEYOND, Span::BEYOND));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the logic tier may ask of the store: methods 101 to 109 of `internal.proto`.
+//! What the logic tier may ask of the store: methods 101 to 110 of `internal.proto`.
 //!
 //! A shell: it parses, asks the writer or the readers, and encodes. Not here: any decision.
 
@@ -8,16 +8,18 @@ use bytes::Bytes;
 use protocol::content::{self, Content};
 use protocol::id::ConversationKind;
 use protocol::kind::method;
-use protocol::limits::{MEMBERS_PER_PAGE_MAX, MEMBERSHIPS_PER_PAGE_MAX};
-use protocol::wire::{EntryKind, MembershipChange, Priority, PullPage, internal};
+use protocol::limits::{LACKING_PER_PAGE_MAX, MEMBERS_PER_PAGE_MAX, MEMBERSHIPS_PER_PAGE_MAX};
+use protocol::wire::{
+    EntryKind, LackingPage, MarkKind, MembershipChange, Priority, PullPage, internal,
+};
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
 use service_kit::clock;
 use service_kit::rpc::{self, Handler, Peer, Request};
 
-use crate::engine::{Chore, Done, EngineError, RaisedMark, Readers};
+use crate::engine::{Chore, Done, EngineError, Lacking, RaisedMark, Readers};
 use crate::events;
 use crate::marks::MarkSink;
-use crate::read::{self, Entitlement, Stay};
+use crate::read::{self, Entitlement, Span, Stay};
 use crate::shard::{Append, MemberChange};
 use crate::writer::Writer;
 
@@ -73,6 +75,7 @@ impl<R: Readers> Service<R> {
             method::LOOK_UP_ACCOUNTS => self.look_up_accounts(rpc::decode(body)?).await,
             method::STORE_MEMBERSHIPS => self.memberships(rpc::decode(body)?).await,
             method::MEMBERS => self.members(rpc::decode(body)?).await,
+            method::LACKING => self.lacking(rpc::decode(body)?).await,
             other => Err(Refusal::new(
                 ErrorCode::UnknownKind,
                 format!("the store has no method {other}"),
@@ -93,6 +96,8 @@ impl<R: Readers> Service<R> {
                 priority: append.priority(),
                 deliver_before_ms: append.deliver_before_ms,
                 changes: append.changes.iter().map(change).collect(),
+                target: (append.target_sequence != 0)
+                    .then_some(SequenceNumber(append.target_sequence)),
                 content: append.content,
             })
             .await?;
@@ -134,6 +139,7 @@ impl<R: Readers> Service<R> {
                 priority: Priority::Chat,
                 deliver_before_ms: 0,
                 changes: request.members.iter().map(change).collect(),
+                target: None,
                 content: content::encode(Content::Membership(MembershipChange {
                     changes: request.members,
                 })),
@@ -149,11 +155,9 @@ impl<R: Readers> Service<R> {
         let pull = request.pull.unwrap_or_default();
         let conversation = ConversationId::from_slice(&pull.conversation_id)?;
         let account = AccountId(request.account_id);
-        let after = SequenceNumber(pull.after_sequence);
-        let limit = read::page_limit(pull.limit);
         let history = self
             .readers
-            .history(conversation, account, after, limit)
+            .history(conversation, account, Span::of(&pull))
             .await
             .map_err(failed)?;
         let mut page = PullPage {
@@ -165,6 +169,7 @@ impl<R: Readers> Service<R> {
                 let entitlement = Entitlement::new(history.stays, history.history_open)?;
                 page.entries = read::page(history.entries, &entitlement, clock::unix_ms());
                 page.head = history.head.0;
+                page.trimmed_up_to = history.trimmed.0;
             }
             None => unwritten(conversation, account)?,
         }
@@ -189,7 +194,7 @@ impl<R: Readers> Service<R> {
         };
         match self.writer.chore(chore).await? {
             Done::Account(account) => Ok(rpc::encode(&account)),
-            Done::Group(_) | Done::Written => Err(Refusal::internal(
+            Done::Group(_) | Done::Forgotten(_) | Done::Written => Err(Refusal::internal(
                 "an account was made, and no account came",
             )),
         }
@@ -264,6 +269,48 @@ impl<R: Readers> Service<R> {
         page.members.truncate(limit as usize);
         Ok(rpc::encode(&page))
     }
+
+    async fn lacking(&self, request: internal::Lacking) -> Result<Bytes, Refusal> {
+        let list = request.list.unwrap_or_default();
+        let conversation = ConversationId::from_slice(&list.conversation_id)?;
+        let asker = AccountId(request.account_id);
+        let limit = bounded(list.limit, LACKING_PER_PAGE_MAX);
+        let question = Lacking {
+            sequence: SequenceNumber(list.sequence),
+            read: list.mark() == MarkKind::Read,
+            after: AccountId(list.after_account_id),
+            limit: limit + 1,
+        };
+        let rows = self.readers.lacking(conversation, asker, question).await;
+        let Some(mut rows) = rows.map_err(failed)? else {
+            unwritten(conversation, asker)?;
+            return Err(no_such_entry(question.sequence));
+        };
+        if !rows.asker_is_member {
+            let why = format!("{asker} is not a member of {conversation}");
+            return Err(Refusal::new(ErrorCode::NotAMember, why));
+        }
+        if question.sequence == SequenceNumber::ZERO || question.sequence > rows.head {
+            return Err(no_such_entry(question.sequence));
+        }
+        let more = rows.members.len() > limit as usize;
+        rows.members.truncate(limit as usize);
+        let (entitled, delivered, read) = rows.counts;
+        Ok(rpc::encode(&LackingPage {
+            members: rows.members,
+            more,
+            entitled,
+            delivered,
+            read,
+        }))
+    }
+}
+
+fn no_such_entry(sequence: SequenceNumber) -> Refusal {
+    Refusal::new(
+        ErrorCode::NoSuchEntry,
+        format!("sequence: there is no entry {sequence}"),
+    )
 }
 
 /// A conversation without a row is an unwritten pair, or none.

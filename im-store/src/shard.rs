@@ -4,7 +4,9 @@
 //! is decided here holds only if the engine commits it against the same heads (compare-and-set).
 //! Not here: SQL, and the gathering of batches.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod amend;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +14,8 @@ use protocol::id::ConversationKind;
 use protocol::limits::GROUP_MEMBERS_MAX;
 use protocol::wire::{EntryKind, Priority};
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
+
+pub use self::amend::{Target, TargetKey};
 
 /// For how long ids are kept, in milliseconds: 30 days. An older id is refused, never stored anew.
 pub const ID_HORIZON_MS: u64 = 30 * 24 * 3600 * 1000;
@@ -38,6 +42,23 @@ pub struct Append {
     pub deliver_before_ms: u64,
     /// With a membership entry: what it changes.
     pub changes: Vec<MemberChange>,
+    /// With a recall or an edit: the entry that it is about.
+    pub target: Option<SequenceNumber>,
+}
+
+impl Append {
+    /// Whether it changes an earlier entry.
+    #[must_use]
+    pub const fn amends(&self) -> bool {
+        matches!(self.kind, EntryKind::Recall | EntryKind::Edit)
+    }
+
+    /// The entry that it changes.
+    #[must_use]
+    pub fn target_key(&self) -> Option<TargetKey> {
+        let target = self.target.filter(|_| self.amends())?;
+        Some((self.conversation, target))
+    }
 }
 
 /// One account that joins or leaves.
@@ -141,6 +162,8 @@ pub struct HeadMove {
     pub from: ConversationState,
     /// What it becomes.
     pub to: ConversationState,
+    /// The contents that this batch adds, in bytes.
+    pub bytes: u64,
 }
 
 impl HeadMove {
@@ -171,6 +194,8 @@ pub struct Known {
     pub ids: HashMap<IdKey, StoredId>,
     /// The conversations of the batch that exist.
     pub conversations: HashMap<ConversationId, ConversationState>,
+    /// The entries that its recalls and edits are about, as far as they are there.
+    pub targets: HashMap<TargetKey, Target>,
 }
 
 /// Decides a batch.
@@ -185,6 +210,7 @@ pub fn plan(
         known,
         now_ms,
         new_ids: HashMap::new(),
+        recalled: HashSet::new(),
         plan: BatchPlan::default(),
     };
     for (index, append) in batch.iter().enumerate() {
@@ -202,6 +228,8 @@ struct Planner<'a> {
     now_ms: u64,
     /// Ids that this batch stores: twice the same id within it is one message too.
     new_ids: HashMap<IdKey, StoredId>,
+    /// What this batch recalls.
+    recalled: HashSet<TargetKey>,
     plan: BatchPlan,
 }
 
@@ -218,11 +246,9 @@ impl Planner<'_> {
         }
         check_age(append, self.now_ms)?;
         let from = self.before(append.conversation)?;
-        let now = self
-            .plan
-            .heads
-            .get(&append.conversation)
-            .map_or(&from, |head| &head.to);
+        let moved = self.plan.heads.get(&append.conversation);
+        let now = moved.map_or(&from, |head| &head.to);
+        let bytes = moved.map_or(0, |head| head.bytes) + append.content.len() as u64;
         // The first entry of a group is the one by which its creator joins.
         let opens = now.head == SequenceNumber::ZERO && append.kind == EntryKind::Membership;
         if !opens && !now.members.contains(&append.sender) {
@@ -234,6 +260,7 @@ impl Planner<'_> {
                 ),
             ));
         }
+        self.check_target(append)?;
         let mut to = now.clone();
         to.head = to.head.next();
         let changes = apply(&mut to, append)?;
@@ -251,6 +278,9 @@ impl Planner<'_> {
             membership: to.membership,
             previous_membership: now.membership,
         });
+        if append.kind == EntryKind::Recall {
+            self.recalled.extend(append.target_key());
+        }
         let sequence = to.head;
         let stored = StoredId {
             sequence,
@@ -260,8 +290,17 @@ impl Planner<'_> {
         self.new_ids.insert(key, stored);
         self.plan
             .heads
-            .insert(append.conversation, HeadMove { from, to });
+            .insert(append.conversation, HeadMove { from, to, bytes });
         Ok(Verdict::Store(sequence))
+    }
+
+    fn check_target(&self, append: &Append) -> Result<(), Refusal> {
+        if !append.amends() {
+            return Ok(());
+        }
+        let key = append.target_key();
+        let target = key.filter(|key| !self.recalled.contains(key));
+        amend::check(append, target.and_then(|key| self.known.targets.get(&key)))
     }
 
     /// The conversation as it is in the database.

@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use service_kit::admin::Readiness;
@@ -15,12 +16,13 @@ use tokio::net::TcpListener;
 use crate::config::Database;
 use crate::engine::{Engine, EngineError, Readers};
 use crate::mysql::{MySqlEngine, MySqlReaders};
+use crate::retention::Retention;
 use crate::service::Service;
 use crate::sqlite::{Owner, SqliteEngine, SqliteReaders};
 use crate::stream::Ownership;
-use crate::{marks, stream, writer};
+use crate::{marks, stream, upkeep, writer};
 
-/// The ends of the store's links.
+/// The ends of the store's links, and what it keeps.
 pub struct Wiring {
     /// Whom it tells of every commit.
     pub routers: PeersConfig,
@@ -30,6 +32,10 @@ pub struct Wiring {
     pub listener: TcpListener,
     /// How it proves itself there.
     pub server_tls: Arc<ServerConfig>,
+    /// What it keeps of each conversation.
+    pub retention: Retention,
+    /// How often it drops the rest.
+    pub sweep_interval: Duration,
 }
 
 /// What remains to be done after the drain: the readers' connections are closed.
@@ -74,6 +80,14 @@ fn wire<E: Engine, R: Readers>(engine: E, readers: R, wiring: Wiring, drain: &Dr
     drain.spawn(writing.run(clock::unix_ms));
     drain.spawn(commits.run(readers.clone(), routers, wiring.ownership, drain.clone()));
     drain.spawn(marking.run(writer.clone()));
+    drain.spawn(upkeep::run(
+        wiring.retention,
+        wiring.sweep_interval,
+        readers.clone(),
+        writer.clone(),
+        clock::unix_ms,
+        drain.clone(),
+    ));
     let service = Arc::new(Service::new(writer, readers.clone(), mark_sink));
     let (listener, tls) = (wiring.listener, wiring.server_tls);
     drain.spawn(rpc::serve(

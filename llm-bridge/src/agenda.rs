@@ -183,7 +183,9 @@ impl Agenda {
             | Content::Plan(_)
             | Content::Summary(_)
             | Content::Text(_)
-            | Content::Command(_) => None,
+            | Content::Command(_)
+            | Content::Recall(_)
+            | Content::Edit(_) => None,
         }
     }
 
@@ -284,7 +286,9 @@ pub fn world_in(content: Content) -> Option<Bytes> {
         | Content::Command(_)
         | Content::StepUpdate(_)
         | Content::Summary(_)
-        | Content::Membership(_) => None,
+        | Content::Membership(_)
+        | Content::Recall(_)
+        | Content::Edit(_) => None,
     }
 }
 

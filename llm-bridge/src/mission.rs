@@ -232,7 +232,9 @@ impl Mission {
             | Content::Text(_)
             | Content::Data(_)
             | Content::Instruction(_)
-            | Content::Membership(_) => {}
+            | Content::Membership(_)
+            | Content::Recall(_)
+            | Content::Edit(_) => {}
         }
     }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::error::Refusal;
+use crate::id::SequenceNumber;
 use crate::wire::{self, EntryKind};
 
 pub use crate::wire::content::Content;
@@ -20,6 +21,8 @@ pub const fn kind_of(content: &Content) -> EntryKind {
         Content::StepUpdate(_) => EntryKind::StepUpdate,
         Content::Summary(_) => EntryKind::Summary,
         Content::Membership(_) => EntryKind::Membership,
+        Content::Recall(_) => EntryKind::Recall,
+        Content::Edit(_) => EntryKind::Edit,
     }
 }
 
@@ -43,6 +46,44 @@ pub fn decode(bytes: &[u8]) -> Result<Content, Refusal> {
 /// A text.
 pub fn text(text: impl Into<String>) -> Content {
     Content::Text(wire::Text { text: text.into() })
+}
+
+/// Takes an entry back.
+#[must_use]
+pub const fn recall(target: SequenceNumber) -> Content {
+    Content::Recall(wire::Recall {
+        target_sequence: target.0,
+    })
+}
+
+/// Says an entry anew; `None`: this content cannot take an entry's place.
+#[must_use]
+pub fn edit(target: SequenceNumber, content: Content) -> Option<Content> {
+    let content = match content {
+        Content::Text(text) => wire::edit::Content::Text(text),
+        Content::Data(data) => wire::edit::Content::Data(data),
+        Content::Instruction(_)
+        | Content::Plan(_)
+        | Content::Command(_)
+        | Content::StepUpdate(_)
+        | Content::Summary(_)
+        | Content::Membership(_)
+        | Content::Recall(_)
+        | Content::Edit(_) => return None,
+    };
+    Some(Content::Edit(wire::Edit {
+        target_sequence: target.0,
+        content: Some(content),
+    }))
+}
+
+/// What an edit says; `None`: something that this build does not know.
+#[must_use]
+pub fn edited(edit: &wire::Edit) -> Option<Content> {
+    Some(match edit.content.clone()? {
+        wire::edit::Content::Text(text) => Content::Text(text),
+        wire::edit::Content::Data(data) => Content::Data(data),
+    })
 }
 
 /// An instruction.

@@ -138,7 +138,8 @@ const fn is_retryable(code: ErrorCode) -> bool {
         | ErrorCode::TooOld
         | ErrorCode::Expired
         | ErrorCode::LimitReached
-        | ErrorCode::Internal => false,
+        | ErrorCode::Internal
+        | ErrorCode::NoSuchEntry => false,
     }
 }
 

@@ -48,9 +48,11 @@ pub mod client {
     pub const ANNOUNCE: u16 = 28;
     /// C→S: `FindAccounts`; answered with `AccountsFound`.
     pub const FIND_ACCOUNTS: u16 = 30;
+    /// C→S: `ListLacking`; answered with `LackingPage`.
+    pub const LIST_LACKING: u16 = 32;
 
     /// The requests that a gateway passes on to the logic tier as they are.
-    pub const PASSED_TO_LOGIC: [u16; 8] = [
+    pub const PASSED_TO_LOGIC: [u16; 9] = [
         SEND,
         PULL,
         CREATE_GROUP,
@@ -59,6 +61,16 @@ pub mod client {
         LIST_CONVERSATIONS,
         ANNOUNCE,
         FIND_ACCOUNTS,
+        LIST_LACKING,
+    ];
+
+    /// Of these, the ones whose answer may be as long as a frame.
+    pub const ANSWERED_WITH_A_PAGE: [u16; 5] = [
+        PULL,
+        LIST_MEMBERS,
+        LIST_CONVERSATIONS,
+        FIND_ACCOUNTS,
+        LIST_LACKING,
     ];
 
     /// The kind of the answer to a request.
@@ -88,6 +100,8 @@ pub mod method {
     pub const STORE_MEMBERSHIPS: u16 = 108;
     /// Store: `Members` → `MembersPage`.
     pub const MEMBERS: u16 = 109;
+    /// Store: `Lacking` → `LackingPage`.
+    pub const LACKING: u16 = 110;
 
     /// Logic: `Authenticate` → `Authenticated`.
     pub const AUTHENTICATE: u16 = 201;

@@ -29,6 +29,10 @@ pub const COMPRESS_ABOVE_BYTES: usize = 1024;
 /// Requests of one session that may wait for their answer at once.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 256;
 
+/// Of these, how many may be for pages: the answers of a session that does not read them wait in its
+/// outbox, and each may be as long as a frame. One more is refused as rate limited.
+pub const PAGES_IN_FLIGHT_MAX: usize = 16;
+
 /// Entries in one `PullPage`.
 pub const PULL_PAGE_ENTRIES_MAX: u32 = 512;
 
@@ -55,6 +59,9 @@ pub const MEMBERSHIPS_PER_PAGE_MAX: u32 = 1024;
 
 /// Members in one `MemberPage`.
 pub const MEMBERS_PER_PAGE_MAX: u32 = 256;
+
+/// Members in one `LackingPage`.
+pub const LACKING_PER_PAGE_MAX: u32 = 1024;
 
 /// Names in one `FindAccounts`.
 pub const FIND_ACCOUNTS_MAX: usize = 256;
@@ -87,4 +94,5 @@ const _: () = {
     // One full client frame and its envelope always fit on an internal link.
     assert!(FRAME_BYTES_MAX * 2 < INTERNAL_FRAME_BYTES_MAX);
     assert!(CAPABILITY_CARD_BYTES_MAX < CONTENT_BYTES_MAX);
+    assert!(PAGES_IN_FLIGHT_MAX < REQUESTS_IN_FLIGHT_MAX);
 };

@@ -74,7 +74,7 @@ fn golden_hello() {
 /// These numbers cannot change: clients act on them.
 #[test]
 fn golden_error_codes() {
-    let names: Vec<_> = (0..=22)
+    let names: Vec<_> = (0..=23)
         .map_while(|code| ErrorCode::try_from(code).ok())
         .collect();
     assert_eq!(
@@ -102,6 +102,7 @@ fn golden_error_codes() {
             ErrorCode::RateLimited,
             ErrorCode::LimitReached,
             ErrorCode::Internal,
+            ErrorCode::NoSuchEntry,
         ]
     );
 }

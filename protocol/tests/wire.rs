@@ -35,13 +35,14 @@ const MESSAGES: &[(&str, Again)] = all! {
         Announce Announced Send SendAck Push Entry Head Marks Mark Pull PullPage Ephemeral Content
         Text Data Instruction Plan Step Command StepUpdate Summary MembershipChange MemberChange
         MembershipNotice CreateGroup GroupCreated ChangeMembers MembersChanged ListMembers
-        MemberPage ListConversations ConversationPage FindAccounts AccountsFound Gateways;
+        MemberPage ListConversations ConversationPage FindAccounts AccountsFound Gateways
+        ListLacking LackingPage MemberMarks Recall Edit;
     "im.internal.v1" internal:
         Authenticate Authenticated ClientRequest ClientReply CheckMembers CheckedMembers
         AccountMarks AccountMark Memberships MembershipsPage Append Appended CreateConversation
         ConversationCreated Read EnsureAccount SetCapabilities LookUpAccounts AccountList Members
         MembersPage Commits Commit Heads PassEphemeral Register Registered Unregister Fanout
-        HeadHints MembershipMoved Resync FanoutEphemeral;
+        HeadHints MembershipMoved Resync FanoutEphemeral Lacking;
 };
 
 fn specification() -> DescriptorPool {

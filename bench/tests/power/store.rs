@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use im_store::engine::{EngineError, Readers as _};
+use im_store::read::Span;
 use im_store::shard::Append;
 use im_store::sqlite::{SqliteEngine, SqliteReaders, testing};
 use im_store::stream;
@@ -66,6 +67,7 @@ fn append(n: u32) -> Append {
         priority: Priority::Chat,
         deliver_before_ms: 0,
         changes: Vec::new(),
+        target: None,
     }
 }
 
@@ -204,7 +206,7 @@ async fn log(
     loop {
         let after = SequenceNumber(log.last().map_or(0, |entry| entry.sequence));
         let page = readers
-            .history(conversation, AccountId(1), after, PAGE)
+            .history(conversation, AccountId(1), Span::forward(after, PAGE))
             .await?;
         let Some(page) = page else {
             return Ok(log);

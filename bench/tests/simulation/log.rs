@@ -191,6 +191,7 @@ impl Log {
                     readable_from: if history_open { 1 } else { joined.max(1) },
                     delivered,
                     read,
+                    unread: 0,
                 })
             })
             .collect();

@@ -200,6 +200,7 @@ fn append(sender: AccountId, message: &Outgoing, now_ms: u64) -> Result<Append, 
         priority: message.priority.into(),
         deliver_before_ms: message.deliver_before_ms,
         changes: Vec::new(),
+        target_sequence: 0,
     })
 }
 
@@ -231,6 +232,7 @@ fn changes(caller: AccountId, request: &ChangeMembers) -> Result<Append, Refusal
         priority: Priority::Chat.into(),
         deliver_before_ms: 0,
         changes,
+        target_sequence: 0,
     })
 }
 

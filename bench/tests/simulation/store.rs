@@ -335,6 +335,7 @@ pub(crate) fn append(append: internal::Append) -> Append {
         priority: append.priority(),
         deliver_before_ms: append.deliver_before_ms,
         changes: append.changes.iter().map(change).collect(),
+        target: None,
         content: append.content,
     }
 }

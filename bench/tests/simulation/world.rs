@@ -278,6 +278,7 @@ fn open(log: &mut Log, at: ConversationId, members: &[AccountId], now_ms: u64) {
         priority: Priority::Chat.into(),
         deliver_before_ms: 0,
         changes,
+        target_sequence: 0,
     });
     let batch = [append];
     let plan = im_store::shard::plan(&batch, digest, &log.known(&batch), now_ms);

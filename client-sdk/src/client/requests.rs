@@ -1,4 +1,4 @@
-//! The verbs that are not messages: groups, members, accounts, capabilities, history.
+//! The verbs that are not messages: groups, members, accounts, capabilities.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Client;
 use crate::clock;
 use crate::error::Error;
-use crate::message::{Account, Conversation, Entry, PullPage};
+use crate::message::{Account, Conversation};
 use crate::requests::Request;
 use crate::shared::{Call, RequestReply};
 
@@ -139,48 +139,7 @@ impl Client {
         Ok(())
     }
 
-    /// One page of history after a number; `limit` 0: as much as the server gives at once.
-    pub async fn pull(
-        &self,
-        conversation: ConversationId,
-        after: SequenceNumber,
-        limit: u32,
-    ) -> Result<PullPage, Error> {
-        let request = wire::Pull {
-            conversation_id: conversation.to_bytes(),
-            after_sequence: after.0,
-            limit,
-        };
-        let page: wire::PullPage = self.request(kind::PULL, &request).await?;
-        PullPage::from_wire(page).map_err(nonsense)
-    }
-
-    /// All of history after a number, up to the head. In memory: for long histories use
-    /// [`Client::pull`].
-    pub async fn history(
-        &self,
-        conversation: ConversationId,
-        after: SequenceNumber,
-    ) -> Result<Vec<Entry>, Error> {
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut after = after;
-        loop {
-            let page = self.pull(conversation, after, 0).await?;
-            let reached = page
-                .entries
-                .last()
-                .map_or(page.trimmed_up_to, |last| last.sequence)
-                .max(after);
-            let over = reached == after || reached >= page.head;
-            after = reached;
-            entries.extend(page.entries);
-            if over {
-                return Ok(entries);
-            }
-        }
-    }
-
-    async fn request<A: prost::Message + Default>(
+    pub(super) async fn request<A: prost::Message + Default>(
         &self,
         kind: u16,
         body: &impl prost::Message,
@@ -208,6 +167,6 @@ impl Client {
     }
 }
 
-fn nonsense(error: impl std::fmt::Display) -> Error {
+pub(super) fn nonsense(error: impl std::fmt::Display) -> Error {
     Error::Protocol(error.to_string())
 }

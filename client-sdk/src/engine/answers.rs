@@ -299,6 +299,7 @@ impl Engine {
             conversation_id: conversation.to_bytes(),
             after_sequence: after.0,
             limit: 0,
+            before_sequence: 0,
         };
         let due = now + ANSWER_TIMEOUT;
         Some(Frame {

@@ -264,6 +264,7 @@ pub(crate) fn is_final(refusal: &Refusal) -> bool {
         | Code::OutcomeUnknown
         | Code::RateLimited
         | Code::LimitReached
-        | Code::Internal => false,
+        | Code::Internal
+        | Code::NoSuchEntry => false,
     }
 }

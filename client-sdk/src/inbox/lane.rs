@@ -119,7 +119,7 @@ impl Inbox {
             self.outputs
                 .push_back(Output::Message(message, entry.content_bytes));
         } else {
-            if entry.kind != EntryKind::Placeholder {
+            if !matches!(entry.kind, EntryKind::Placeholder | EntryKind::Recalled) {
                 self.outputs
                     .push_back(Output::ContentUnknown(conversation, sequence));
             }

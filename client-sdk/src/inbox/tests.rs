@@ -49,6 +49,7 @@ fn membership(head: u64, delivered: u64) -> Conversation {
         readable_from: SequenceNumber(1),
         delivered: SequenceNumber(delivered),
         read: SequenceNumber::ZERO,
+        unread: 0,
         joined: SequenceNumber(1),
     }
 }

@@ -74,6 +74,23 @@ fn a_flapping_link_does_not_grow_a_full_queue() {
 }
 
 #[test]
+fn what_is_gone_is_named_even_when_the_queue_is_full() {
+    let mut queue = EventQueue::new(1, 1024);
+    let gone = |from, up_to| Event::Trimmed {
+        conversation: ConversationId::group(1),
+        from: SequenceNumber(from),
+        up_to: SequenceNumber(up_to),
+    };
+    for event in [gone(1, 5), gone(9, 12)] {
+        queue.push_news(event.clone());
+        assert!(!queue.has_room());
+    }
+    for expected in [gone(1, 5), gone(9, 12)] {
+        assert_eq!(queue.pop().unwrap().event, Some(expected));
+    }
+}
+
+#[test]
 fn placeholders_in_a_row_are_one_item() {
     let mut queue = EventQueue::new(2, 1024);
     let conversation = ConversationId::group(1);

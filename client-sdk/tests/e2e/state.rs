@@ -201,6 +201,7 @@ impl State {
             readable_from: 1,
             delivered: self.marks.get(&id).copied().unwrap_or(0),
             read: 0,
+            unread: 0,
         }
     }
 

@@ -215,3 +215,37 @@ fn an_ephemeral_message_that_came_too_late_is_not_sent() {
     let stored = with(|send| send.deliver_before_ms = 1);
     assert_eq!(check(stored, member), Verdict::Allow, "it may be a repeat");
 }
+
+#[test]
+fn a_recall_and_an_edit_name_what_they_are_about() {
+    let about = |kind: EntryKind, said: Content| {
+        with(|send| {
+            send.kind = kind.into();
+            send.content = content::encode(said);
+        })
+    };
+    let target = SequenceNumber(5);
+    let recall = about(EntryKind::Recall, content::recall(target));
+    let edit = content::edit(target, content::text("改")).unwrap();
+    let edit = about(EntryKind::Edit, edit);
+    for send in [&recall, &edit] {
+        assert_eq!(Outgoing::parse(send.clone()).unwrap().target, Some(target));
+    }
+    assert_eq!(Outgoing::parse(text("喂")).unwrap().target, None);
+
+    let nowhere = about(EntryKind::Recall, content::recall(SequenceNumber::ZERO));
+    let silent = Content::Edit(wire::Edit {
+        target_sequence: 5,
+        content: None,
+    });
+    let silent = about(EntryKind::Edit, silent);
+    let unkept = Send {
+        ephemeral_key: "k".into(),
+        ..recall
+    };
+    for send in [nowhere, silent, unkept] {
+        assert_eq!(code(Outgoing::parse(send)), Some(ErrorCode::BadRequest));
+    }
+    let recalled = with(|send| send.kind = EntryKind::Recalled.into());
+    assert_eq!(code(Outgoing::parse(recalled)), Some(ErrorCode::Forbidden));
+}

@@ -9,7 +9,7 @@ use protocol::{AccountId, ConversationId, SequenceNumber};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{MySql, QueryBuilder, Row as _};
 
-use super::ROWS_PER_STATEMENT_MAX;
+use super::{ROWS_PER_STATEMENT_MAX, amend};
 use crate::engine::{EngineError, conversation_id, integer, message_id, number};
 use crate::shard::{
     Append, BatchPlan, ConversationState, HeadMove, IdKey, Known, MemberChange, NewEntry, StoredId,
@@ -100,6 +100,7 @@ pub(super) async fn look_up(
     let mut known = Known::default();
     for rows in batch.chunks(ROWS_PER_STATEMENT_MAX) {
         look_up_ids(connection, rows, &mut known.ids).await?;
+        amend::look_up(connection, rows, &mut known.targets).await?;
     }
     let mut to_read = BTreeSet::new();
     for append in batch {
@@ -236,7 +237,7 @@ pub(super) async fn write(
             change_members(connection, conversation, entry.sequence, changes).await?;
         }
     }
-    Ok(())
+    amend::amend(connection, batch, plan).await
 }
 
 /// Compare-and-set of many heads in one statement: it must find all of them as they were.
@@ -259,12 +260,15 @@ async fn move_heads(
             .push_bind_unseparated(integer(head.to.head.0))
             .push_unseparated(" AS SIGNED) AS to_head, CAST(")
             .push_bind_unseparated(integer(head.to.membership.0))
-            .push_unseparated(" AS SIGNED) AS to_membership");
+            .push_unseparated(" AS SIGNED) AS to_membership, CAST(")
+            .push_bind_unseparated(integer(head.bytes))
+            .push_unseparated(" AS SIGNED) AS added_bytes");
     }
     query.push(
         ") n ON c.id = n.id AND c.head = n.from_head \
          AND c.membership = n.from_membership AND c.owner_epoch = n.epoch \
-         SET c.head = n.to_head, c.membership = n.to_membership",
+         SET c.head = n.to_head, c.membership = n.to_membership, \
+         c.bytes = c.bytes + n.added_bytes",
     );
     let moved = query.build().execute(connection).await?.rows_affected();
     if moved == heads.len() as u64 {
@@ -281,7 +285,7 @@ async fn insert_pairs(
 ) -> Result<(), EngineError> {
     let mut query = QueryBuilder::<MySql>::new(
         "INSERT INTO conversations \
-         (id, head, membership, owner_epoch, name, history_open, created_at_ms) ",
+         (id, head, membership, owner_epoch, name, history_open, created_at_ms, bytes) ",
     );
     query.push_values(heads, |mut row, (conversation, head)| {
         row.push_bind(&conversation.as_bytes()[..])
@@ -290,7 +294,8 @@ async fn insert_pairs(
             .push_bind(0_i64)
             .push_bind("")
             .push_bind(false)
-            .push_bind(integer(now_ms));
+            .push_bind(integer(now_ms))
+            .push_bind(integer(head.bytes));
     });
     query.build().execute(&mut *connection).await?;
     let mut members = Vec::with_capacity(2 * heads.len());

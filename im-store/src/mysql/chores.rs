@@ -10,7 +10,7 @@ use protocol::{AccountId, ClientMessageId, ConversationId, Refusal};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{MySql, QueryBuilder, Row as _};
 
-use super::ROWS_PER_STATEMENT_MAX;
+use super::{ROWS_PER_STATEMENT_MAX, amend};
 use crate::engine::{
     Chore, Done, EngineError, RaisedMark, conversation_id, integer, no_such_account, number,
     of_kind,
@@ -65,6 +65,23 @@ async fn carry_out(
             }
             Ok(Ok(Done::Written))
         }
+        Chore::Trim {
+            conversation,
+            from,
+            up_to,
+        } => {
+            amend::trim(connection, *conversation, *from, *up_to).await?;
+            Ok(Ok(Done::Written))
+        }
+        Chore::ForgetIds {
+            committed_before_ms,
+            limit,
+        } => Ok(Ok(amend::forget_ids(
+            connection,
+            *committed_before_ms,
+            *limit,
+        )
+        .await?)),
     }
 }
 
@@ -200,11 +217,7 @@ async fn raise_marks(
     let (mut new, mut known) = (Vec::new(), Vec::new());
     for mark in marks {
         if let Some((head, has_row)) = members.get(&(mark.conversation, mark.account)) {
-            let mark = RaisedMark {
-                delivered: mark.delivered.min(*head),
-                read: mark.read.min(*head),
-                ..*mark
-            };
+            let mark = mark.at_most(*head);
             if *has_row { &mut known } else { &mut new }.push(mark);
         }
     }

@@ -10,8 +10,10 @@ use protocol::{AccountId, ConversationId, SequenceNumber};
 use super::address::Address;
 use super::readers::{HostReaders, READ_TIMEOUT};
 use super::within;
-use crate::engine::{EngineError, History, MemberRows, Readers};
+use crate::engine::{EngineError, History, Lacking, LackingRows, MemberRows, Readers};
 use crate::events;
+use crate::read::Span;
+use crate::retention::{Kept, Log};
 
 /// How long one of several hosts may take. Two of three may be away, and a read still ends in time.
 const HOST_TIMEOUT: Duration = Duration::from_millis(2500);
@@ -95,10 +97,9 @@ impl Readers for MySqlReaders {
         &self,
         conversation: ConversationId,
         account: AccountId,
-        after: SequenceNumber,
-        limit: u32,
+        span: Span,
     ) -> Result<Option<History>, EngineError> {
-        ask!(self, host => host.history(conversation, account, after, limit))
+        ask!(self, host => host.history(conversation, account, span))
     }
 
     async fn members(
@@ -130,5 +131,27 @@ impl Readers for MySqlReaders {
 
     async fn heads(&self, after: &[u8], limit: u32) -> Result<Vec<Head>, EngineError> {
         ask!(self, host => host.heads(after, limit))
+    }
+
+    async fn lacking(
+        &self,
+        conversation: ConversationId,
+        asker: AccountId,
+        question: Lacking,
+    ) -> Result<Option<LackingRows>, EngineError> {
+        ask!(self, host => host.lacking(conversation, asker, question))
+    }
+
+    async fn logs(&self, after: &[u8], limit: u32) -> Result<Vec<Log>, EngineError> {
+        ask!(self, host => host.logs(after, limit))
+    }
+
+    async fn oldest(
+        &self,
+        conversation: ConversationId,
+        after: SequenceNumber,
+        limit: u32,
+    ) -> Result<Vec<Kept>, EngineError> {
+        ask!(self, host => host.oldest(conversation, after, limit))
     }
 }

@@ -1,12 +1,14 @@
 //! The MySQL-protocol engine: one server or a cluster, several stores; InnoDB syncs at every commit.
 //!
 //! [`MySqlEngine`] is the writer's one connection, to one host until that fails: `batch` looks up
-//! and commits messages, `chores` does the rare writes, `schema` the tables, `session` the settings.
-//! [`MySqlReaders`] are the connections that only read. Whatever another owner was in the way of (deadlock, lock wait,
+//! and commits messages, `amend` takes back and drops, `chores` does the rare writes, `schema` the
+//! tables, `session` the settings. [`MySqlReaders`] are the connections that only read. Whatever
+//! another owner was in the way of (deadlock, lock wait,
 //! certification, a key that is taken) is *lost*, at COMMIT too, and decided anew. What becomes of
 //! a message is decided in [`crate::shard`].
 
 mod address;
+mod amend;
 mod batch;
 mod chores;
 mod hosts;

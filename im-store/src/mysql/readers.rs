@@ -6,13 +6,17 @@ use std::time::Duration;
 use protocol::limits::PULL_PAGE_BYTES_MAX;
 use protocol::wire::{Account, Entry, Head, Membership};
 use protocol::{AccountId, ConversationId, SequenceNumber};
-use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlRow};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 
 use super::chores::account;
 use super::{session, within};
-use crate::engine::{EngineError, History, MemberRows, Readers, conversation_id, integer, number};
-use crate::read::Stay;
+use crate::engine::{
+    EngineError, History, Lacking, LackingRows, MemberRows, Readers, integer, number,
+};
+use crate::read::Span;
+use crate::retention::{Kept, Log};
+use crate::rows::{self, EntryRow, HeadRow, LogRow, MarksRow, MembershipRow, StayRow};
 
 /// Connections that read at once. Beyond: the request waits for one.
 const READERS_MAX: u32 = 8;
@@ -29,6 +33,36 @@ const HISTORY_ROWS_FIRST: u32 = 32;
 
 /// Entries in one statement of a page, at most.
 const HISTORY_ROWS_MAX: u32 = 128;
+
+/// A span, forward.
+const FORWARD: &str = "SELECT sequence, sender, message_id, kind, content, priority, \
+     deliver_before_ms, committed_at_ms FROM messages \
+     WHERE conversation = ? AND sequence > ? AND sequence < ? ORDER BY sequence LIMIT ?";
+
+/// A span, back.
+const BACK: &str = "SELECT sequence, sender, message_id, kind, content, priority, \
+     deliver_before_ms, committed_at_ms FROM messages \
+     WHERE conversation = ? AND sequence > ? AND sequence < ? ORDER BY sequence DESC LIMIT ?";
+
+/// How many members are entitled to an entry, and how many of them have marked it.
+const ENTITLED_COUNTS: &str = "SELECT COUNT(*), \
+     COUNT(CASE WHEN COALESCE(k.delivered, 0) >= ? THEN 1 END), \
+     COUNT(CASE WHEN COALESCE(k.`read`, 0) >= ? THEN 1 END) \
+     FROM members m JOIN conversations c ON c.id = m.conversation \
+     LEFT JOIN marks k ON k.conversation = m.conversation AND k.account = m.account \
+     WHERE m.conversation = ? AND m.`left` IS NULL AND (c.history_open OR EXISTS \
+     (SELECT 1 FROM members s WHERE s.conversation = m.conversation AND s.account = m.account \
+     AND s.joined <= ? AND (s.`left` IS NULL OR s.`left` >= ?)))";
+
+/// Those of them that have not.
+const LACKING: &str = "SELECT m.account, COALESCE(k.delivered, 0), COALESCE(k.`read`, 0) \
+     FROM members m JOIN conversations c ON c.id = m.conversation \
+     LEFT JOIN marks k ON k.conversation = m.conversation AND k.account = m.account \
+     WHERE m.conversation = ? AND m.`left` IS NULL AND (c.history_open OR EXISTS \
+     (SELECT 1 FROM members s WHERE s.conversation = m.conversation AND s.account = m.account \
+     AND s.joined <= ? AND (s.`left` IS NULL OR s.`left` >= ?))) \
+     AND COALESCE(CASE WHEN ? THEN k.`read` ELSE k.delivered END, 0) < ? \
+     AND m.account > ? ORDER BY m.account LIMIT ?";
 
 /// Reads on one host. Clones share the connections.
 #[derive(Debug, Clone)]
@@ -57,33 +91,35 @@ impl Readers for HostReaders {
         &self,
         conversation: ConversationId,
         account: AccountId,
-        after: SequenceNumber,
-        limit: u32,
+        span: Span,
     ) -> Result<Option<History>, EngineError> {
         within(READ_TIMEOUT, async {
             let id = &conversation.as_bytes()[..];
             let mut tx = self.pool.begin().await?;
-            let row = sqlx::query("SELECT head, history_open FROM conversations WHERE id = ?")
-                .bind(id)
-                .fetch_optional(&mut *tx)
-                .await?;
-            let Some(row) = row else {
+            let head: Option<HeadRow> = sqlx::query_as(
+                "SELECT head, trimmed, history_open FROM conversations WHERE id = ?",
+            )
+            .bind(id)
+            .fetch_optional(&mut *tx)
+            .await?;
+            let Some((head, trimmed, history_open)) = head else {
                 return Ok(None);
             };
-            let stays = sqlx::query(
+            let stays: Vec<StayRow> = sqlx::query_as(
                 "SELECT joined, `left` FROM members WHERE conversation = ? AND account = ?",
             )
             .bind(id)
             .bind(integer(account.0))
             .fetch_all(&mut *tx)
             .await?;
-            let entries = entries(&mut tx, conversation, after, limit).await?;
+            let entries = entries(&mut tx, conversation, &span).await?;
             tx.commit().await?;
             Ok(Some(History {
                 entries,
-                head: SequenceNumber(number(row.try_get(0)?)),
-                stays: stays.iter().map(stay).collect::<Result<_, _>>()?,
-                history_open: row.try_get(1)?,
+                head: rows::sequence(head),
+                trimmed: rows::sequence(trimmed),
+                stays: stays.into_iter().map(rows::stay).collect(),
+                history_open,
             }))
         })
         .await
@@ -132,9 +168,9 @@ impl Readers for HostReaders {
         after: &[u8],
         limit: u32,
     ) -> Result<Vec<Membership>, EngineError> {
-        let rows = sqlx::query(
-            "SELECT c.id, c.name, c.head, m.joined, c.history_open, k.delivered, k.`read` \
-             FROM members m JOIN conversations c ON c.id = m.conversation \
+        let found = sqlx::query_as(
+            "SELECT c.id, c.name, c.head, c.trimmed, m.joined, c.history_open, k.delivered, \
+             k.`read` FROM members m JOIN conversations c ON c.id = m.conversation \
              LEFT JOIN marks k ON k.conversation = m.conversation AND k.account = m.account \
              WHERE m.account = ? AND m.`left` IS NULL AND m.conversation > ? \
              ORDER BY m.conversation LIMIT ?",
@@ -143,8 +179,8 @@ impl Readers for HostReaders {
         .bind(after)
         .bind(limit)
         .fetch_all(&self.pool);
-        let rows = within(READ_TIMEOUT, rows).await?;
-        rows.iter().map(membership).collect()
+        let found: Vec<MembershipRow> = within(READ_TIMEOUT, found).await?;
+        found.into_iter().map(rows::membership).collect()
     }
 
     async fn accounts(
@@ -172,21 +208,94 @@ impl Readers for HostReaders {
     }
 
     async fn heads(&self, after: &[u8], limit: u32) -> Result<Vec<Head>, EngineError> {
-        let rows = sqlx::query(
+        let found = sqlx::query_as(
             "SELECT id, head FROM conversations WHERE id > ? AND head > 0 ORDER BY id LIMIT ?",
         )
         .bind(after)
         .bind(limit)
         .fetch_all(&self.pool);
-        let rows = within(READ_TIMEOUT, rows).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Head {
-                    conversation_id: conversation_id(row.try_get(0)?)?.to_bytes(),
-                    head: number(row.try_get(1)?),
-                })
-            })
-            .collect()
+        let found: Vec<(Vec<u8>, i64)> = within(READ_TIMEOUT, found).await?;
+        found.into_iter().map(rows::head).collect()
+    }
+
+    async fn lacking(
+        &self,
+        conversation: ConversationId,
+        asker: AccountId,
+        question: Lacking,
+    ) -> Result<Option<LackingRows>, EngineError> {
+        within(READ_TIMEOUT, async {
+            let id = &conversation.as_bytes()[..];
+            let number = integer(question.sequence.0);
+            let mut tx = self.pool.begin().await?;
+            let head: Option<(i64, bool)> = sqlx::query_as(
+                "SELECT c.head, EXISTS (SELECT 1 FROM members m WHERE m.conversation = c.id \
+                 AND m.account = ? AND m.`left` IS NULL) FROM conversations c WHERE c.id = ?",
+            )
+            .bind(integer(asker.0))
+            .bind(id)
+            .fetch_optional(&mut *tx)
+            .await?;
+            let Some((head, asker_is_member)) = head else {
+                return Ok(None);
+            };
+            let counts = sqlx::query_as(ENTITLED_COUNTS)
+                .bind(number)
+                .bind(number)
+                .bind(id)
+                .bind(number)
+                .bind(number)
+                .fetch_one(&mut *tx)
+                .await?;
+            let members: Vec<MarksRow> = sqlx::query_as(LACKING)
+                .bind(id)
+                .bind(number)
+                .bind(number)
+                .bind(question.read)
+                .bind(number)
+                .bind(integer(question.after.0))
+                .bind(question.limit)
+                .fetch_all(&mut *tx)
+                .await?;
+            tx.commit().await?;
+            Ok(Some(LackingRows {
+                head: rows::sequence(head),
+                asker_is_member,
+                members: members.into_iter().map(rows::marks).collect(),
+                counts: rows::counts(counts),
+            }))
+        })
+        .await
+    }
+
+    async fn logs(&self, after: &[u8], limit: u32) -> Result<Vec<Log>, EngineError> {
+        let found = sqlx::query_as(
+            "SELECT id, head, trimmed, bytes FROM conversations \
+             WHERE id > ? AND head > trimmed ORDER BY id LIMIT ?",
+        )
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&self.pool);
+        let found: Vec<LogRow> = within(READ_TIMEOUT, found).await?;
+        found.into_iter().map(rows::log).collect()
+    }
+
+    async fn oldest(
+        &self,
+        conversation: ConversationId,
+        after: SequenceNumber,
+        limit: u32,
+    ) -> Result<Vec<Kept>, EngineError> {
+        let found = sqlx::query_as(
+            "SELECT sequence, LENGTH(content), committed_at_ms FROM messages \
+             WHERE conversation = ? AND sequence > ? ORDER BY sequence LIMIT ?",
+        )
+        .bind(&conversation.as_bytes()[..])
+        .bind(integer(after.0))
+        .bind(limit)
+        .fetch_all(&self.pool);
+        let found: Vec<(i64, i64, i64)> = within(READ_TIMEOUT, found).await?;
+        Ok(found.into_iter().map(rows::kept).collect())
     }
 }
 
@@ -194,72 +303,33 @@ impl Readers for HostReaders {
 async fn entries(
     connection: &mut MySqlConnection,
     conversation: ConversationId,
-    after: SequenceNumber,
-    limit: u32,
+    span: &Span,
 ) -> Result<Vec<Entry>, EngineError> {
     let (mut entries, mut bytes) = (Vec::new(), 0);
-    let (mut after, mut left, mut next) = (after.0, limit, HISTORY_ROWS_FIRST);
+    let (mut after, mut before) = rows::bounds(span);
+    let (mut left, mut next) = (span.limit, HISTORY_ROWS_FIRST);
     while left > 0 && bytes <= PULL_PAGE_BYTES_MAX {
         let asked = left.min(next);
-        let rows = sqlx::query(
-            "SELECT sequence, sender, message_id, kind, content, priority, deliver_before_ms, \
-             committed_at_ms FROM messages \
-             WHERE conversation = ? AND sequence > ? ORDER BY sequence LIMIT ?",
-        )
-        .bind(&conversation.as_bytes()[..])
-        .bind(integer(after))
-        .bind(asked)
-        .fetch_all(&mut *connection)
-        .await?;
-        for row in &rows {
-            let entry = entry(conversation, row)?;
+        let found: Vec<EntryRow> = sqlx::query_as(if span.back { BACK } else { FORWARD })
+            .bind(&conversation.as_bytes()[..])
+            .bind(after)
+            .bind(before)
+            .bind(asked)
+            .fetch_all(&mut *connection)
+            .await?;
+        let is_last = found.len() < asked as usize;
+        for row in found {
+            let reached = if span.back { &mut before } else { &mut after };
+            *reached = row.0;
+            let entry = rows::entry(conversation, row);
             bytes += entry.content.len();
-            after = entry.sequence;
             entries.push(entry);
         }
-        if rows.len() < asked as usize {
+        if is_last {
             break;
         }
         left -= asked;
         next = (next * 2).min(HISTORY_ROWS_MAX);
     }
     Ok(entries)
-}
-
-fn stay(row: &MySqlRow) -> Result<Stay, EngineError> {
-    let left: Option<i64> = row.try_get(1)?;
-    Ok(Stay {
-        joined: SequenceNumber(number(row.try_get(0)?)),
-        left: left.map(|left| SequenceNumber(number(left))),
-    })
-}
-
-fn entry(conversation: ConversationId, row: &MySqlRow) -> Result<Entry, EngineError> {
-    Ok(Entry {
-        conversation_id: conversation.to_bytes(),
-        sequence: number(row.try_get(0)?),
-        sender: number(row.try_get(1)?),
-        client_message_id: row.try_get::<Vec<u8>, _>(2)?.into(),
-        kind: row.try_get(3)?,
-        content: row.try_get::<Vec<u8>, _>(4)?.into(),
-        priority: row.try_get(5)?,
-        deliver_before_ms: number(row.try_get(6)?),
-        committed_at_ms: number(row.try_get(7)?),
-    })
-}
-
-fn membership(row: &MySqlRow) -> Result<Membership, EngineError> {
-    let joined = number(row.try_get(3)?);
-    let history_open: bool = row.try_get(4)?;
-    let mark =
-        |column| Ok::<_, EngineError>(row.try_get::<Option<i64>, _>(column)?.map_or(0, number));
-    Ok(Membership {
-        conversation_id: conversation_id(row.try_get(0)?)?.to_bytes(),
-        name: row.try_get(1)?,
-        head: number(row.try_get(2)?),
-        joined_sequence: joined,
-        readable_from: if history_open { 1 } else { joined.max(1) },
-        delivered: mark(5)?,
-        read: mark(6)?,
-    })
 }

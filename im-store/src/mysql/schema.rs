@@ -10,7 +10,7 @@ use super::is_conflict;
 use crate::engine::EngineError;
 
 /// What leads from each version to the next, beginning with an empty database.
-const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// Its name says whose database it is.
 const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS im_store_schema (\

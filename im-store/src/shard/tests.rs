@@ -14,6 +14,7 @@ fn append(conversation: ConversationId, sender: u64, id: u8, said: &'static str)
         priority: Priority::Chat,
         deliver_before_ms: 0,
         changes: Vec::new(),
+        target: None,
     }
 }
 
@@ -184,4 +185,61 @@ fn times_are_bounded() {
     let codes: Vec<_> = plan.verdicts.iter().map(code).collect();
     let expected = [ErrorCode::TooOld, ErrorCode::BadRequest, ErrorCode::Expired];
     assert_eq!(codes, expected.map(Some));
+}
+
+#[test]
+fn only_the_words_of_the_sender_itself_are_taken_back_and_only_once() {
+    let (conversation, mut known) = group(&[1, 2]);
+    let target = |sender, kind| Target {
+        sender: AccountId(sender),
+        kind,
+    };
+    let stored = [
+        (1, target(1, EntryKind::Text)),
+        (2, target(2, EntryKind::Data)),
+        (3, target(1, EntryKind::Edit)),
+        (4, target(1, EntryKind::Recalled)),
+        (5, target(1, EntryKind::Membership)),
+        (6, target(1, EntryKind::Command)),
+        (7, target(1, EntryKind::Text)),
+    ];
+    let keyed = stored.map(|(n, target)| ((conversation, SequenceNumber(n)), target));
+    known.targets = keyed.into();
+    let about = |id, kind, n| Append {
+        kind,
+        target: Some(SequenceNumber(n)),
+        ..append(conversation, 1, id, "about")
+    };
+    let (recall, edit) = (EntryKind::Recall, EntryKind::Edit);
+    let (forbidden, gone) = (Err(ErrorCode::Forbidden), Err(ErrorCode::NoSuchEntry));
+    let cases = [
+        (edit, 1, Ok(11)),
+        (edit, 1, Ok(12)),
+        (recall, 1, Ok(13)),
+        (recall, 1, gone),
+        (edit, 1, gone),
+        (recall, 2, forbidden),
+        (edit, 3, forbidden),
+        (recall, 3, Ok(14)),
+        (recall, 4, gone),
+        (recall, 5, forbidden),
+        (recall, 6, forbidden),
+        (edit, 8, gone),
+        (edit, 7, Ok(15)),
+    ];
+    let batch: Vec<_> = (1..)
+        .zip(cases)
+        .map(|(id, (kind, n, _))| about(id, kind, n))
+        .collect();
+    let plan = plan(&batch, digest, &known, NOW_MS);
+    for (verdict, (kind, n, expected)) in plan.verdicts.iter().zip(cases) {
+        let found = match verdict {
+            Verdict::Store(sequence) => Ok(sequence.0),
+            Verdict::Refuse(refusal) => Err(refusal.code),
+            Verdict::Duplicate { .. } | Verdict::NothingToDo => panic!("{verdict:?}"),
+        };
+        assert_eq!(found, expected, "{kind:?} {n}");
+    }
+    let head = &plan.heads[&conversation];
+    assert_eq!((head.to.head.0, head.bytes), (15, 5 * 5));
 }

@@ -8,7 +8,7 @@ use protocol::{AccountId, ConversationId, SequenceNumber};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
-use super::execute;
+use super::{amend, execute};
 use crate::engine::{EngineError, conversation_id, integer, message_id, number};
 use crate::shard::{
     Append, BatchPlan, ConversationState, HeadMove, IdKey, Known, NewEntry, StoredId,
@@ -27,6 +27,7 @@ pub(super) async fn look_up(
     let mut known = Known::default();
     for rows in batch.chunks(ROWS_PER_STATEMENT_MAX) {
         look_up_ids(connection, rows, &mut known.ids).await?;
+        amend::look_up(connection, rows, &mut known.targets).await?;
     }
     let conversations: BTreeSet<_> = batch.iter().map(|append| append.conversation).collect();
     for conversation in conversations {
@@ -135,7 +136,7 @@ pub(super) async fn write(
     {
         change_members(connection, batch[entry.index].conversation, entry).await?;
     }
-    Ok(())
+    amend::amend(connection, batch, plan).await
 }
 
 /// Compare-and-set of every head of the batch. False: one of them is not what it was.
@@ -147,19 +148,24 @@ async fn move_heads(
     for (conversation, head) in &plan.heads {
         let id = &conversation.as_bytes()[..];
         let moved = if head.is_new_pair(*conversation) {
-            sqlx::query("INSERT INTO conversations VALUES (?, ?, 0, 0, '', FALSE, ?)")
-                .bind(id)
-                .bind(integer(head.to.head.0))
-                .bind(integer(now_ms))
-                .execute(&mut *tx)
-                .await
+            sqlx::query(
+                "INSERT INTO conversations (id, head, membership, owner_epoch, name, \
+                 history_open, created_at_ms, bytes) VALUES (?, ?, 0, 0, '', FALSE, ?, ?)",
+            )
+            .bind(id)
+            .bind(integer(head.to.head.0))
+            .bind(integer(now_ms))
+            .bind(integer(head.bytes))
+            .execute(&mut *tx)
+            .await
         } else {
             sqlx::query(
-                "UPDATE conversations SET head = ?, membership = ? \
+                "UPDATE conversations SET head = ?, membership = ?, bytes = bytes + ? \
                  WHERE id = ? AND head = ? AND membership = ? AND owner_epoch = ?",
             )
             .bind(integer(head.to.head.0))
             .bind(integer(head.to.membership.0))
+            .bind(integer(head.bytes))
             .bind(id)
             .bind(integer(head.from.head.0))
             .bind(integer(head.from.membership.0))

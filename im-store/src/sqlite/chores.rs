@@ -7,7 +7,7 @@ use protocol::{AccountId, ClientMessageId, ConversationId, Refusal};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::execute;
+use super::{amend, execute};
 use crate::engine::{
     Chore, Done, EngineError, RaisedMark, conversation_id, integer, no_such_account, number,
     of_kind,
@@ -60,6 +60,20 @@ async fn carry_out(
             }
             Ok(Ok(Done::Written))
         }
+        Chore::Trim {
+            conversation,
+            from,
+            up_to,
+        } => {
+            amend::trim(tx, *conversation, *from, *up_to).await?;
+            Ok(Ok(Done::Written))
+        }
+        Chore::ForgetIds {
+            committed_before_ms,
+            limit,
+        } => Ok(Ok(
+            amend::forget_ids(tx, *committed_before_ms, *limit).await?
+        )),
     }
 }
 
@@ -80,13 +94,17 @@ async fn create_group(
     if let Some(row) = before {
         return conversation_id(row.try_get(0)?);
     }
-    sqlx::query("INSERT INTO conversations VALUES (?, 0, 0, 0, ?, ?, ?)")
-        .bind(&proposed.as_bytes()[..])
-        .bind(name)
-        .bind(history_open)
-        .bind(integer(now_ms))
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "INSERT INTO conversations \
+         (id, head, membership, owner_epoch, name, history_open, created_at_ms) \
+         VALUES (?, 0, 0, 0, ?, ?, ?)",
+    )
+    .bind(&proposed.as_bytes()[..])
+    .bind(name)
+    .bind(history_open)
+    .bind(integer(now_ms))
+    .execute(&mut *tx)
+    .await?;
     sqlx::query("INSERT INTO created_groups VALUES (?, ?, ?)")
         .bind(integer(creator.0))
         .bind(&message_id.as_bytes()[..])
@@ -148,11 +166,20 @@ async fn set_capabilities(
 
 /// Marks only rise, belong to members only, and never pass the head.
 async fn raise_mark(tx: &mut SqliteConnection, mark: &RaisedMark) -> Result<(), EngineError> {
+    let head: Option<i64> = sqlx::query_scalar(
+        "SELECT c.head FROM conversations c JOIN members m ON m.conversation = c.id \
+         WHERE c.id = ? AND m.account = ? LIMIT 1",
+    )
+    .bind(&mark.conversation.as_bytes()[..])
+    .bind(integer(mark.account.0))
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(head) = head else {
+        return Ok(());
+    };
+    let mark = mark.at_most(number(head));
     sqlx::query(
-        "INSERT INTO marks (conversation, account, delivered, read) \
-         SELECT c.id, m.account, min(?3, c.head), min(?4, c.head) \
-         FROM conversations c JOIN members m ON m.conversation = c.id \
-         WHERE c.id = ?1 AND m.account = ?2 LIMIT 1 \
+        "INSERT INTO marks (conversation, account, delivered, read) VALUES (?, ?, ?, ?) \
          ON CONFLICT (conversation, account) DO UPDATE SET \
          delivered = max(delivered, excluded.delivered), read = max(read, excluded.read)",
     )

@@ -1,14 +1,15 @@
 //! The SQLite engine: one file in WAL mode, synced at every commit.
 //!
-//! [`SqliteEngine`] is the writer's one connection: `batch` looks up and commits messages, `chores`
-//! does the rare writes. [`SqliteReaders`] are the connections that only read. [`Owner`] is whose file it
-//! is. What becomes of a
-//! message is decided in [`crate::shard`].
+//! [`SqliteEngine`] is the writer's one connection: `batch` looks up and commits messages, `amend`
+//! takes back and drops, `chores` does the rare writes. [`SqliteReaders`] are the connections that
+//! only read. [`Owner`] is whose file it is. What becomes of a message is decided in
+//! [`crate::shard`].
 //!
 //! What a loss of power leaves is SQLite's to mend: it syncs the folder with the first sync of a
 //! new log, the log at every commit, and the database before it uses the log's room again. A
 //! checkpoint that fails (a full disk) fails no commit: the log grows until one succeeds.
 
+mod amend;
 mod batch;
 mod chores;
 mod owner;
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use protocol::{ConversationId, Refusal};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, Error};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Error};
 
 pub use owner::Owner;
 pub use readers::SqliteReaders;
@@ -31,8 +32,8 @@ use crate::engine::{Chore, Done, Engine, EngineError};
 use crate::events;
 use crate::shard::{Append, BatchPlan, ConversationState, Known};
 
-/// The version of the schema that this build writes.
-const SCHEMA_VERSION: i64 = 1;
+/// What leads from each version to the next, beginning with an empty database.
+const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// Names our databases in their header (`PRAGMA application_id`): "IMST".
 const APPLICATION_ID: i64 = 0x494d_5354;
@@ -89,21 +90,27 @@ impl SqliteEngine {
         let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
             .fetch_one(&mut *tx)
             .await?;
-        if application != APPLICATION_ID {
-            if tables != 0 {
-                return Err(EngineError::Foreign);
+        let ours = application == APPLICATION_ID;
+        if !ours && tables != 0 {
+            return Err(EngineError::Foreign);
+        }
+        let found = if ours { version } else { 0 };
+        let mut known = 0;
+        for (version, step) in (1..).zip(MIGRATIONS) {
+            if version > found {
+                sqlx::raw_sql(step).execute(&mut *tx).await?;
             }
-            sqlx::raw_sql(include_str!("schema.sql"))
+            known = version;
+        }
+        if found > known {
+            return Err(EngineError::Newer { found, known });
+        }
+        if found < known {
+            let versions =
+                format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {known}");
+            sqlx::raw_sql(AssertSqlSafe(versions))
                 .execute(&mut *tx)
                 .await?;
-            sqlx::raw_sql("PRAGMA application_id = 1229804372; PRAGMA user_version = 1")
-                .execute(&mut *tx)
-                .await?;
-        } else if version > SCHEMA_VERSION {
-            return Err(EngineError::Newer {
-                found: version,
-                known: SCHEMA_VERSION,
-            });
         }
         tx.commit().await?;
         Ok(())

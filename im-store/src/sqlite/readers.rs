@@ -5,21 +5,55 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use protocol::limits::PULL_PAGE_BYTES_MAX;
-use protocol::wire::{Account, Entry, Head, Membership};
+use protocol::wire::{Account, Head, Membership};
 use protocol::{AccountId, ConversationId, SequenceNumber};
-use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteRow};
+use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use super::chores::account;
 use super::options;
-use crate::engine::{EngineError, History, MemberRows, Readers, conversation_id, integer, number};
-use crate::read::Stay;
+use crate::engine::{
+    EngineError, History, Lacking, LackingRows, MemberRows, Readers, integer, number,
+};
+use crate::read::Span;
+use crate::retention::{Kept, Log};
+use crate::rows::{self, HeadRow, LogRow, MarksRow, MembershipRow, StayRow};
 
 /// Connections that read at once. Beyond: the request waits for one.
 const READERS_MAX: u32 = 4;
 
 /// How long a request waits for a connection before it fails.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A span, forward.
+const FORWARD: &str = "SELECT sequence, sender, message_id, kind, content, priority, \
+     deliver_before_ms, committed_at_ms FROM messages \
+     WHERE conversation = ? AND sequence > ? AND sequence < ? ORDER BY sequence LIMIT ?";
+
+/// A span, back.
+const BACK: &str = "SELECT sequence, sender, message_id, kind, content, priority, \
+     deliver_before_ms, committed_at_ms FROM messages \
+     WHERE conversation = ? AND sequence > ? AND sequence < ? ORDER BY sequence DESC LIMIT ?";
+
+/// How many members are entitled to an entry, and how many of them have marked it.
+const ENTITLED_COUNTS: &str = "SELECT COUNT(*), \
+     COUNT(CASE WHEN COALESCE(k.delivered, 0) >= ?2 THEN 1 END), \
+     COUNT(CASE WHEN COALESCE(k.read, 0) >= ?2 THEN 1 END) \
+     FROM members m JOIN conversations c ON c.id = m.conversation \
+     LEFT JOIN marks k ON k.conversation = m.conversation AND k.account = m.account \
+     WHERE m.conversation = ?1 AND m.\"left\" IS NULL AND (c.history_open OR EXISTS \
+     (SELECT 1 FROM members s WHERE s.conversation = ?1 AND s.account = m.account \
+     AND s.joined <= ?2 AND (s.\"left\" IS NULL OR s.\"left\" >= ?2)))";
+
+/// Those of them that have not.
+const LACKING: &str = "SELECT m.account, COALESCE(k.delivered, 0), COALESCE(k.read, 0) \
+     FROM members m JOIN conversations c ON c.id = m.conversation \
+     LEFT JOIN marks k ON k.conversation = m.conversation AND k.account = m.account \
+     WHERE m.conversation = ?1 AND m.\"left\" IS NULL AND (c.history_open OR EXISTS \
+     (SELECT 1 FROM members s WHERE s.conversation = ?1 AND s.account = m.account \
+     AND s.joined <= ?2 AND (s.\"left\" IS NULL OR s.\"left\" >= ?2))) \
+     AND COALESCE(CASE WHEN ?3 THEN k.read ELSE k.delivered END, 0) < ?2 \
+     AND m.account > ?4 ORDER BY m.account LIMIT ?5";
 
 /// Reads. Clones share the connections.
 #[derive(Debug, Clone)]
@@ -48,49 +82,48 @@ impl Readers for SqliteReaders {
         &self,
         conversation: ConversationId,
         account: AccountId,
-        after: SequenceNumber,
-        limit: u32,
+        span: Span,
     ) -> Result<Option<History>, EngineError> {
         let id = &conversation.as_bytes()[..];
         let mut tx = self.pool.begin().await?;
-        let row = sqlx::query("SELECT head, history_open FROM conversations WHERE id = ?")
-            .bind(id)
-            .fetch_optional(&mut *tx)
-            .await?;
-        let Some(row) = row else {
+        let head: Option<HeadRow> =
+            sqlx::query_as("SELECT head, trimmed, history_open FROM conversations WHERE id = ?")
+                .bind(id)
+                .fetch_optional(&mut *tx)
+                .await?;
+        let Some((head, trimmed, history_open)) = head else {
             return Ok(None);
         };
-        let stays = sqlx::query(
+        let stays: Vec<StayRow> = sqlx::query_as(
             "SELECT joined, \"left\" FROM members WHERE conversation = ? AND account = ?",
         )
         .bind(id)
         .bind(integer(account.0))
         .fetch_all(&mut *tx)
         .await?;
-        let mut rows = sqlx::query(
-            "SELECT sequence, sender, message_id, kind, content, priority, deliver_before_ms, \
-             committed_at_ms FROM messages \
-             WHERE conversation = ? AND sequence > ? ORDER BY sequence LIMIT ?",
-        )
-        .bind(id)
-        .bind(integer(after.0))
-        .bind(limit)
-        .fetch(&mut *tx);
+        let (after, before) = rows::bounds(&span);
+        let mut found = sqlx::query_as(if span.back { BACK } else { FORWARD })
+            .bind(id)
+            .bind(after)
+            .bind(before)
+            .bind(span.limit)
+            .fetch(&mut *tx);
         let (mut entries, mut bytes) = (Vec::new(), 0);
         while bytes <= PULL_PAGE_BYTES_MAX
-            && let Some(row) = rows.try_next().await?
+            && let Some(row) = found.try_next().await?
         {
-            let entry = entry(conversation, &row)?;
+            let entry = rows::entry(conversation, row);
             bytes += entry.content.len();
             entries.push(entry);
         }
-        drop(rows);
+        drop(found);
         tx.commit().await?;
         Ok(Some(History {
             entries,
-            head: SequenceNumber(number(row.try_get(0)?)),
-            stays: stays.iter().map(stay).collect::<Result<_, _>>()?,
-            history_open: row.try_get(1)?,
+            head: rows::sequence(head),
+            trimmed: rows::sequence(trimmed),
+            stays: stays.into_iter().map(rows::stay).collect(),
+            history_open,
         }))
     }
 
@@ -134,9 +167,9 @@ impl Readers for SqliteReaders {
         after: &[u8],
         limit: u32,
     ) -> Result<Vec<Membership>, EngineError> {
-        let rows = sqlx::query(
-            "SELECT c.id, c.name, c.head, m.joined, c.history_open, k.delivered, k.read \
-             FROM members m JOIN conversations c ON c.id = m.conversation \
+        let found: Vec<MembershipRow> = sqlx::query_as(
+            "SELECT c.id, c.name, c.head, c.trimmed, m.joined, c.history_open, k.delivered, \
+             k.read FROM members m JOIN conversations c ON c.id = m.conversation \
              LEFT JOIN marks k ON k.conversation = m.conversation AND k.account = m.account \
              WHERE m.account = ? AND m.\"left\" IS NULL AND m.conversation > ? \
              ORDER BY m.conversation LIMIT ?",
@@ -146,7 +179,7 @@ impl Readers for SqliteReaders {
         .bind(limit)
         .fetch_all(&self.pool)
         .await?;
-        rows.iter().map(membership).collect()
+        found.into_iter().map(rows::membership).collect()
     }
 
     async fn accounts(
@@ -174,58 +207,85 @@ impl Readers for SqliteReaders {
     }
 
     async fn heads(&self, after: &[u8], limit: u32) -> Result<Vec<Head>, EngineError> {
-        let rows = sqlx::query(
+        let found: Vec<(Vec<u8>, i64)> = sqlx::query_as(
             "SELECT id, head FROM conversations WHERE id > ? AND head > 0 ORDER BY id LIMIT ?",
         )
         .bind(after)
         .bind(limit)
         .fetch_all(&self.pool)
         .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Head {
-                    conversation_id: conversation_id(row.try_get(0)?)?.to_bytes(),
-                    head: number(row.try_get(1)?),
-                })
-            })
-            .collect()
+        found.into_iter().map(rows::head).collect()
     }
-}
 
-fn stay(row: &SqliteRow) -> Result<Stay, EngineError> {
-    let left: Option<i64> = row.try_get(1)?;
-    Ok(Stay {
-        joined: SequenceNumber(number(row.try_get(0)?)),
-        left: left.map(|left| SequenceNumber(number(left))),
-    })
-}
+    async fn lacking(
+        &self,
+        conversation: ConversationId,
+        asker: AccountId,
+        question: Lacking,
+    ) -> Result<Option<LackingRows>, EngineError> {
+        let id = &conversation.as_bytes()[..];
+        let number = integer(question.sequence.0);
+        let mut tx = self.pool.begin().await?;
+        let head: Option<(i64, bool)> = sqlx::query_as(
+            "SELECT head, EXISTS (SELECT 1 FROM members WHERE conversation = ?1 AND account = ?2 \
+             AND \"left\" IS NULL) FROM conversations WHERE id = ?1",
+        )
+        .bind(id)
+        .bind(integer(asker.0))
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some((head, asker_is_member)) = head else {
+            return Ok(None);
+        };
+        let counts = sqlx::query_as(ENTITLED_COUNTS)
+            .bind(id)
+            .bind(number)
+            .fetch_one(&mut *tx)
+            .await?;
+        let members: Vec<MarksRow> = sqlx::query_as(LACKING)
+            .bind(id)
+            .bind(number)
+            .bind(question.read)
+            .bind(integer(question.after.0))
+            .bind(question.limit)
+            .fetch_all(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(Some(LackingRows {
+            head: rows::sequence(head),
+            asker_is_member,
+            members: members.into_iter().map(rows::marks).collect(),
+            counts: rows::counts(counts),
+        }))
+    }
 
-fn entry(conversation: ConversationId, row: &SqliteRow) -> Result<Entry, EngineError> {
-    Ok(Entry {
-        conversation_id: conversation.to_bytes(),
-        sequence: number(row.try_get(0)?),
-        sender: number(row.try_get(1)?),
-        client_message_id: row.try_get::<Vec<u8>, _>(2)?.into(),
-        kind: row.try_get(3)?,
-        content: row.try_get::<Vec<u8>, _>(4)?.into(),
-        priority: row.try_get(5)?,
-        deliver_before_ms: number(row.try_get(6)?),
-        committed_at_ms: number(row.try_get(7)?),
-    })
-}
+    async fn logs(&self, after: &[u8], limit: u32) -> Result<Vec<Log>, EngineError> {
+        let found: Vec<LogRow> = sqlx::query_as(
+            "SELECT id, head, trimmed, bytes FROM conversations \
+             WHERE id > ? AND head > trimmed ORDER BY id LIMIT ?",
+        )
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?;
+        found.into_iter().map(rows::log).collect()
+    }
 
-fn membership(row: &SqliteRow) -> Result<Membership, EngineError> {
-    let joined = number(row.try_get(3)?);
-    let history_open: bool = row.try_get(4)?;
-    let mark =
-        |column| Ok::<_, EngineError>(row.try_get::<Option<i64>, _>(column)?.map_or(0, number));
-    Ok(Membership {
-        conversation_id: conversation_id(row.try_get(0)?)?.to_bytes(),
-        name: row.try_get(1)?,
-        head: number(row.try_get(2)?),
-        joined_sequence: joined,
-        readable_from: if history_open { 1 } else { joined.max(1) },
-        delivered: mark(5)?,
-        read: mark(6)?,
-    })
+    async fn oldest(
+        &self,
+        conversation: ConversationId,
+        after: SequenceNumber,
+        limit: u32,
+    ) -> Result<Vec<Kept>, EngineError> {
+        let found: Vec<(i64, i64, i64)> = sqlx::query_as(
+            "SELECT sequence, LENGTH(content), committed_at_ms FROM messages \
+             WHERE conversation = ? AND sequence > ? ORDER BY sequence LIMIT ?",
+        )
+        .bind(&conversation.as_bytes()[..])
+        .bind(integer(after.0))
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(found.into_iter().map(rows::kept).collect())
+    }
 }

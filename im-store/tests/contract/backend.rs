@@ -35,6 +35,9 @@ pub(crate) trait Backend: Sized + Sync {
     /// Sets the version of the schema that the database says it has.
     async fn set_version(&self, version: i64);
 
+    /// Makes the tables as the first release did.
+    async fn make_first_version(&self);
+
     async fn engine(&self) -> Self::Engine {
         self.try_engine().await.unwrap()
     }
@@ -86,6 +89,13 @@ impl Backend for Sqlite {
         self.execute(&format!("PRAGMA user_version = {version}"))
             .await;
     }
+
+    async fn make_first_version(&self) {
+        self.execute(include_str!("../../src/sqlite/schema/1.sql"))
+            .await;
+        self.execute("PRAGMA application_id = 1229804372; PRAGMA user_version = 1")
+            .await;
+    }
 }
 
 /// A server of its own.
@@ -130,6 +140,18 @@ impl Backend for MySql {
         self.execute(&format!("INSERT INTO im_store_schema VALUES ({version})"))
             .await;
     }
+
+    async fn make_first_version(&self) {
+        make_first_version_of_mysql(self).await;
+    }
+}
+
+pub(crate) async fn make_first_version_of_mysql(backend: &impl Backend) {
+    let versions = "CREATE TABLE im_store_schema (version BIGINT NOT NULL PRIMARY KEY)";
+    backend.execute(versions).await;
+    let tables = include_str!("../../src/mysql/schema/1.sql");
+    backend.execute(tables).await;
+    backend.set_version(1).await;
 }
 
 /// A backend whose writers have another memory.

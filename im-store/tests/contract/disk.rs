@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use im_store::engine::{EngineError, Readers};
+use im_store::read::Span;
 use im_store::sqlite::{SqliteEngine, SqliteReaders};
 use im_store::writer::Stored;
 use protocol::{AccountId, ErrorCode, SequenceNumber};
@@ -58,7 +59,8 @@ fn run(program: &str, arguments: &[&str], folder: &Path) -> bool {
 async fn numbers(readers: &SqliteReaders) -> Vec<u64> {
     let (mut numbers, mut after) = (Vec::new(), SequenceNumber::ZERO);
     loop {
-        let page = readers.history(pair(), AccountId(2), after, 512).await;
+        let span = Span::forward(after, 512);
+        let page = readers.history(pair(), AccountId(2), span).await;
         let page = page.unwrap().unwrap().entries;
         let Some(last) = page.last() else {
             return numbers;

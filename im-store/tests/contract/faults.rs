@@ -10,7 +10,7 @@ use im_store::mysql::{Address, MySqlEngine};
 use im_store::shard::Append;
 use im_store::stream;
 use im_store::writer::{self, Writer};
-use protocol::{AccountId, ConversationId, ErrorCode, SequenceNumber};
+use protocol::{AccountId, ConversationId, ErrorCode};
 use service_kit::testing::Authority;
 use sqlx::{Connection as _, MySqlConnection};
 use tokio::sync::mpsc;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::backend::{Backend, MySql};
 use crate::cut::{Line, Next};
-use crate::writer::{NOW_MS, history, own, pair, start, text};
+use crate::writer::{NOW_MS, all, history, own, pair, start, text};
 
 async fn over(line: &Line) -> MySqlEngine {
     let url = format!("mysql://root@{}/im?ssl-mode=DISABLED", line.address);
@@ -221,7 +221,7 @@ async fn a_server_killed_again_and_again_loses_nothing_acknowledged() {
         let conversation = ConversationId::pair(AccountId(sender), AccountId(99));
         let account = AccountId(sender);
         // The connections of before the kills: they are made anew.
-        let log = readers.history(conversation, account, SequenceNumber::ZERO, 5000);
+        let log = readers.history(conversation, account, all());
         let log = log.await.unwrap().unwrap();
         let numbers = log.entries.iter().map(|entry| entry.sequence);
         assert!(numbers.eq(1..=u64::from(MESSAGES)));

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, make_first_version_of_mysql};
 use crate::cut::{Line, Next};
 use crate::stopped::a_stopped_store_process_on_a_cluster;
 use crate::writer::{NOW_MS, history, own, pair, text};
@@ -92,6 +92,10 @@ impl Backend for Nodes {
     async fn set_version(&self, version: i64) {
         self.execute(&format!("INSERT INTO im_store_schema VALUES ({version})"))
             .await;
+    }
+
+    async fn make_first_version(&self) {
+        make_first_version_of_mysql(self).await;
     }
 }
 

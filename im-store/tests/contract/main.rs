@@ -8,6 +8,7 @@ mod cut;
 mod disk;
 mod faults;
 mod galera;
+mod history;
 mod owners;
 mod poison;
 mod schema;
@@ -77,10 +78,18 @@ contract! {
         an_owner_of_an_older_epoch_stores_nothing,
         two_owners_make_one_group_and_one_account,
         who_is_a_member_is_never_decided_from_memory_alone;
+    history:
+        history_goes_back_page_by_page,
+        a_recall_takes_the_words_back_and_an_edit_leaves_them,
+        retention_drops_the_oldest_and_keeps_ids_marks_and_numbers,
+        a_step_of_retention_that_another_took_changes_nothing,
+        ids_are_forgotten_after_their_horizon_and_then_too_old,
+        who_lacks_an_entry_is_told_by_pages_and_counts;
     }
     schema:
         a_foreign_database_is_refused_and_left_alone,
         a_newer_schema_is_refused,
+        a_database_of_the_first_version_is_brought_to_this_one,
         a_database_is_opened_again_and_again;
     service:
         accounts_are_made_once_and_keep_their_kind,

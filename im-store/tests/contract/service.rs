@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use im_store::retention::Retention;
 use im_store::stream::Ownership;
 use im_store::tier::{self, Wiring};
 use prost::Message;
@@ -110,6 +111,8 @@ impl Store {
             ownership: Ownership::sole(),
             listener,
             server_tls: tls::internal_server(&own).unwrap(),
+            retention: Retention::default(),
+            sweep_interval: Duration::from_secs(60),
         };
         let database = backend.database();
         drop(tier::start(&database, wiring, &drain).await.unwrap());

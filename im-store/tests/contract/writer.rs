@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use im_store::cache::{Cache, Kept};
 use im_store::engine::{Chore, Done, Engine, History, RaisedMark, Readers};
-use im_store::read::{self, Entitlement};
+use im_store::read::{self, Entitlement, Span};
 use im_store::shard::{Append, ConversationState, MemberChange};
 use im_store::stream;
 use im_store::writer::{self, Writer};
@@ -31,22 +31,27 @@ pub(crate) fn text(conversation: ConversationId, sender: u64, id: u16, said: &st
         priority: Priority::Chat,
         deliver_before_ms: 0,
         changes: Vec::new(),
+        target: None,
     }
 }
 
 /// An owner of the database.
 pub(crate) async fn start<B: Backend>(backend: &B) -> (Writer, JoinHandle<B::Engine>) {
-    own_with(backend.engine().await, B::Cache::default())
+    own_with(backend.engine().await, B::Cache::default(), NOW_MS)
 }
 
 pub(crate) fn own<E: Engine>(engine: E) -> (Writer, JoinHandle<E>) {
-    own_with(engine, Kept::default())
+    own_at(engine, NOW_MS)
 }
 
-fn own_with<E: Engine>(engine: E, cache: impl Cache) -> (Writer, JoinHandle<E>) {
+pub(crate) fn own_at<E: Engine>(engine: E, now_ms: u64) -> (Writer, JoinHandle<E>) {
+    own_with(engine, Kept::default(), now_ms)
+}
+
+fn own_with<E: Engine>(engine: E, cache: impl Cache, now_ms: u64) -> (Writer, JoinHandle<E>) {
     let (sink, _) = stream::new();
     let (writer, task) = writer::with_cache(engine, sink, cache);
-    (writer, tokio::spawn(task.run(|| NOW_MS)))
+    (writer, tokio::spawn(task.run(move || now_ms)))
 }
 
 pub(crate) async fn history(
@@ -54,13 +59,16 @@ pub(crate) async fn history(
     conversation: ConversationId,
     account: u64,
 ) -> History {
-    let start = SequenceNumber::ZERO;
     let readers = backend.readers().await;
     readers
-        .history(conversation, AccountId(account), start, 5000)
+        .history(conversation, AccountId(account), all())
         .await
         .unwrap()
         .unwrap()
+}
+
+pub(crate) fn all() -> Span {
+    Span::forward(SequenceNumber::ZERO, 5000)
 }
 
 pub(crate) fn pair() -> ConversationId {
@@ -286,8 +294,8 @@ pub(crate) async fn history_comes_in_pages_bounded_in_entries_and_bytes(backend:
     }
     let readers = backend.readers().await;
     let page = async |after, limit| {
-        let after = SequenceNumber(after);
-        let page = readers.history(pair(), AccountId(1), after, limit).await;
+        let span = Span::forward(SequenceNumber(after), limit);
+        let page = readers.history(pair(), AccountId(1), span).await;
         let page = page.unwrap().unwrap();
         assert_eq!(page.head.0, 110);
         page.entries.iter().map(|e| e.sequence).collect::<Vec<_>>()

@@ -104,6 +104,9 @@ pub struct Append {
     /// Only with ENTRY_KIND_MEMBERSHIP: what the store applies to its members in the same transaction.
     #[prost(message, repeated, tag = "8")]
     pub changes: ::prost::alloc::vec::Vec<super::super::v1::MemberChange>,
+    /// With ENTRY_KIND_RECALL and ENTRY_KIND_EDIT: the entry that it is about.
+    #[prost(uint64, tag = "9")]
+    pub target_sequence: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Appended {
@@ -204,6 +207,14 @@ pub struct MembersPage {
     pub head: u64,
     #[prost(bool, tag = "4")]
     pub more: bool,
+}
+/// Method 110: who lacks an entry, asked by one account. Answered with im.v1.LackingPage.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Lacking {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+    #[prost(message, optional, tag = "2")]
+    pub list: ::core::option::Option<super::super::v1::ListLacking>,
 }
 /// Method 303, a notice: entries of one shard in commit order.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -70,6 +70,9 @@ pub struct Limits {
     /// Shorter bodies are never compressed, in bytes.
     #[prost(uint32, tag = "4")]
     pub compress_above_bytes: u32,
+    /// How many of these requests may be for pages: Pull and the lists.
+    #[prost(uint32, tag = "5")]
+    pub pages_in_flight_max: u32,
 }
 /// An account as others see it.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -131,6 +134,9 @@ pub struct Membership {
     pub delivered: u64,
     #[prost(uint64, tag = "7")]
     pub read: u64,
+    /// Entries after the read mark, the join and what retention has dropped; every number counts.
+    #[prost(uint64, tag = "8")]
+    pub unread: u64,
 }
 /// Kind 3, either way: "I am here." Answered with Pong.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -315,6 +321,8 @@ pub enum ErrorCode {
     LimitReached = 20,
     /// A fault of the server's own.
     Internal = 21,
+    /// The entry that is to be recalled or edited is not there, or no longer.
+    NoSuchEntry = 22,
 }
 impl ErrorCode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -345,6 +353,7 @@ impl ErrorCode {
             Self::RateLimited => "ERROR_CODE_RATE_LIMITED",
             Self::LimitReached => "ERROR_CODE_LIMIT_REACHED",
             Self::Internal => "ERROR_CODE_INTERNAL",
+            Self::NoSuchEntry => "ERROR_CODE_NO_SUCH_ENTRY",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -372,6 +381,7 @@ impl ErrorCode {
             "ERROR_CODE_RATE_LIMITED" => Some(Self::RateLimited),
             "ERROR_CODE_LIMIT_REACHED" => Some(Self::LimitReached),
             "ERROR_CODE_INTERNAL" => Some(Self::Internal),
+            "ERROR_CODE_NO_SUCH_ENTRY" => Some(Self::NoSuchEntry),
             _ => None,
         }
     }
@@ -465,7 +475,7 @@ pub struct Mark {
     #[prost(uint64, tag = "3")]
     pub read: u64,
 }
-/// Kind 10: history forward. Answered with PullPage (kind 11).
+/// Kind 10: history, forward or back. Answered with PullPage (kind 11).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Pull {
     #[prost(bytes = "bytes", tag = "1")]
@@ -476,6 +486,10 @@ pub struct Pull {
     /// At most so many; 0 or more than the server allows: the server's page size.
     #[prost(uint32, tag = "3")]
     pub limit: u32,
+    /// Not 0: entries before this sequence number (and after `after_sequence`). The page is the newest
+    /// of them, in rising order; the next one back is before its first entry.
+    #[prost(uint64, tag = "4")]
+    pub before_sequence: u64,
 }
 /// Kind 11: dense and in order; entries that the account may not see are placeholders.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -489,6 +503,49 @@ pub struct PullPage {
     /// Entries up to and including this one are gone by retention; 0: none.
     #[prost(uint64, tag = "4")]
     pub trimmed_up_to: u64,
+}
+/// Kind 32: which members lack an entry: they are entitled to it and their mark is below it. Only
+/// members may ask. Answered with LackingPage (kind 33).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListLacking {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub conversation_id: ::prost::bytes::Bytes,
+    /// From 1 to the head.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    #[prost(enumeration = "MarkKind", tag = "3")]
+    pub mark: i32,
+    /// Members with a greater account id.
+    #[prost(uint64, tag = "4")]
+    pub after_account_id: u64,
+    /// At most so many; 0 or more than the server allows: the server's page size.
+    #[prost(uint32, tag = "5")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LackingPage {
+    /// By rising account id.
+    #[prost(message, repeated, tag = "1")]
+    pub members: ::prost::alloc::vec::Vec<MemberMarks>,
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+    /// Of the members that are entitled to the entry, its sender among them: how many there are, and
+    /// how many of them have marked it.
+    #[prost(uint32, tag = "3")]
+    pub entitled: u32,
+    #[prost(uint32, tag = "4")]
+    pub delivered: u32,
+    #[prost(uint32, tag = "5")]
+    pub read: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberMarks {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+    #[prost(uint64, tag = "2")]
+    pub delivered: u64,
+    #[prost(uint64, tag = "3")]
+    pub read: u64,
 }
 /// Kind 14: an ephemeral message of another member.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -509,7 +566,7 @@ pub struct Ephemeral {
 /// What a message says. `Send.kind` and `Entry.kind` name the same case.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Content {
-    #[prost(oneof = "content::Content", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "content::Content", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub content: ::core::option::Option<content::Content>,
 }
 /// Nested message and enum types in `Content`.
@@ -532,6 +589,10 @@ pub mod content {
         Summary(super::Summary),
         #[prost(message, tag = "8")]
         Membership(super::MembershipChange),
+        #[prost(message, tag = "9")]
+        Recall(super::Recall),
+        #[prost(message, tag = "10")]
+        Edit(super::Edit),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -547,6 +608,31 @@ pub struct Data {
     pub schema: ::prost::alloc::string::String,
     #[prost(bytes = "bytes", tag = "2")]
     pub payload: ::prost::bytes::Bytes,
+}
+/// Takes an entry of the same sender back: its content, and that of its edits, is gone from the log.
+/// Only a Text, a Data or an Edit.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Recall {
+    #[prost(uint64, tag = "1")]
+    pub target_sequence: u64,
+}
+/// Says a Text or a Data of the same sender anew.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Edit {
+    #[prost(uint64, tag = "1")]
+    pub target_sequence: u64,
+    #[prost(oneof = "edit::Content", tags = "2, 3")]
+    pub content: ::core::option::Option<edit::Content>,
+}
+/// Nested message and enum types in `Edit`.
+pub mod edit {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Content {
+        #[prost(message, tag = "2")]
+        Text(super::Text),
+        #[prost(message, tag = "3")]
+        Data(super::Data),
+    }
 }
 /// What a person (or a robot that may) asks of the swarm.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -695,6 +781,12 @@ pub enum EntryKind {
     Membership = 8,
     /// Keeps the number of an entry that has expired or that the reader may not see.
     Placeholder = 9,
+    /// Takes an earlier entry of the same sender back, for everybody.
+    Recall = 10,
+    /// Says an earlier entry of the same sender anew. The earlier one stays as it was.
+    Edit = 11,
+    /// An entry whose sender has recalled it: everything but its content. Written by the server only.
+    Recalled = 12,
 }
 impl EntryKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -713,6 +805,9 @@ impl EntryKind {
             Self::Summary => "ENTRY_KIND_SUMMARY",
             Self::Membership => "ENTRY_KIND_MEMBERSHIP",
             Self::Placeholder => "ENTRY_KIND_PLACEHOLDER",
+            Self::Recall => "ENTRY_KIND_RECALL",
+            Self::Edit => "ENTRY_KIND_EDIT",
+            Self::Recalled => "ENTRY_KIND_RECALLED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -728,6 +823,9 @@ impl EntryKind {
             "ENTRY_KIND_SUMMARY" => Some(Self::Summary),
             "ENTRY_KIND_MEMBERSHIP" => Some(Self::Membership),
             "ENTRY_KIND_PLACEHOLDER" => Some(Self::Placeholder),
+            "ENTRY_KIND_RECALL" => Some(Self::Recall),
+            "ENTRY_KIND_EDIT" => Some(Self::Edit),
+            "ENTRY_KIND_RECALLED" => Some(Self::Recalled),
             _ => None,
         }
     }
@@ -766,6 +864,36 @@ impl Priority {
             "PRIORITY_COMMAND" => Some(Self::Command),
             "PRIORITY_CHAT" => Some(Self::Chat),
             "PRIORITY_TELEMETRY" => Some(Self::Telemetry),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum MarkKind {
+    /// Taken as MARK_KIND_DELIVERED.
+    Unspecified = 0,
+    Delivered = 1,
+    Read = 2,
+}
+impl MarkKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "MARK_KIND_UNSPECIFIED",
+            Self::Delivered => "MARK_KIND_DELIVERED",
+            Self::Read => "MARK_KIND_READ",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MARK_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "MARK_KIND_DELIVERED" => Some(Self::Delivered),
+            "MARK_KIND_READ" => Some(Self::Read),
             _ => None,
         }
     }

@@ -17,6 +17,7 @@ fn membership(delivered: u64) -> Conversation {
         readable_from: SequenceNumber(1),
         delivered: SequenceNumber(delivered),
         read: SequenceNumber::ZERO,
+        unread: 0,
         joined: SequenceNumber(4),
     }
 }

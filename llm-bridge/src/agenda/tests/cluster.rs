@@ -230,7 +230,9 @@ impl Cluster {
                 | Content::Plan(_)
                 | Content::Command(_)
                 | Content::StepUpdate(_)
-                | Content::Membership(_) => None,
+                | Content::Membership(_)
+                | Content::Recall(_)
+                | Content::Edit(_) => None,
             })
             .collect()
     }
