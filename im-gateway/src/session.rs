@@ -8,6 +8,7 @@
 //! ```
 
 mod bucket;
+mod in_flight;
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use prost::Message;
 use protocol::error::decode_body;
 use protocol::kind::client;
 use protocol::limits::{
-    COMPRESS_ABOVE_BYTES, CONTENT_BYTES_MAX, FRAME_BYTES_MAX, PROTOCOL_VERSION,
+    COMPRESS_ABOVE_BYTES, CONTENT_BYTES_MAX, FRAME_BYTES_MAX, PAGES_IN_FLIGHT_MAX, PROTOCOL_VERSION,
 };
 use protocol::wire::{
     Account, Error, Feature, GoAway, Hello, Limits, Mark, Membership, Ping, Pong, Welcome,
@@ -25,6 +26,7 @@ use protocol::{ErrorCode, Frame, Refusal, SessionId};
 use tokio::time::Instant;
 
 use self::bucket::{Bucket, is_emergency};
+use self::in_flight::InFlight;
 use crate::config::SessionConfig;
 use crate::marks;
 
@@ -38,7 +40,7 @@ pub struct Session {
     state: State,
     /// When the last frame arrived, or the connection was made.
     heard_at: Instant,
-    in_flight: u32,
+    in_flight: InFlight,
     bucket: Bucket,
 }
 
@@ -111,7 +113,7 @@ impl Session {
         Self {
             state: State::AwaitingHello,
             heard_at: now,
-            in_flight: 0,
+            in_flight: InFlight::default(),
             bucket: Bucket::new(rules.requests_per_second, now),
             rules,
         }
@@ -202,7 +204,7 @@ impl Session {
 
     /// The request has ended.
     pub fn answer(&mut self, passed: &Passed, outcome: Result<Bytes, Refusal>) -> Next {
-        self.in_flight = self.in_flight.saturating_sub(1);
+        self.in_flight.end(passed.kind);
         match outcome {
             Ok(body) => Next::Answer(Frame {
                 kind: client::answer(passed.kind),
@@ -226,7 +228,7 @@ impl Session {
     /// Requests that are not answered yet.
     #[must_use]
     pub const fn in_flight(&self) -> u32 {
-        self.in_flight
+        self.in_flight.requests()
     }
 
     fn hello(&mut self, frame: Frame) -> Next {
@@ -305,10 +307,9 @@ impl Session {
                 &Refusal::new(ErrorCode::BadFrame, "a request has a correlation, not 0"),
             );
         }
-        if self.in_flight >= self.rules.requests_in_flight_max {
-            let most = self.rules.requests_in_flight_max;
-            let message = format!("more than {most} requests in flight");
-            return refused(&Refusal::new(ErrorCode::RateLimited, message));
+        let requests_max = self.rules.requests_in_flight_max;
+        if let Err(refusal) = self.in_flight.check(frame.kind, requests_max) {
+            return refused(&refusal);
         }
         if let Err(wait) = self.bucket.take(now)
             && !is_emergency(&frame)
@@ -318,7 +319,7 @@ impl Session {
             let refusal = Refusal::new(ErrorCode::RateLimited, message);
             return refused(&refusal.retry_after_ms(millis(wait)));
         }
-        self.in_flight += 1;
+        self.in_flight.begin(frame.kind);
         let asked_ms = match frame.deadline_ms {
             0 => self.rules.request_timeout_ms,
             asked => asked.min(self.rules.request_timeout_ms),
@@ -346,12 +347,13 @@ impl Session {
     }
 
     fn limits(&self) -> Limits {
-        let bytes = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
+        let some = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
         Limits {
-            frame_bytes_max: bytes(FRAME_BYTES_MAX),
-            content_bytes_max: bytes(CONTENT_BYTES_MAX),
+            frame_bytes_max: some(FRAME_BYTES_MAX),
+            content_bytes_max: some(CONTENT_BYTES_MAX),
             requests_in_flight_max: self.rules.requests_in_flight_max,
-            compress_above_bytes: bytes(COMPRESS_ABOVE_BYTES),
+            compress_above_bytes: some(COMPRESS_ABOVE_BYTES),
+            pages_in_flight_max: some(PAGES_IN_FLIGHT_MAX),
         }
     }
 }

@@ -356,3 +356,28 @@ fn a_kind_that_is_not_known_and_asks_nothing_is_ignored() {
     let next = session.frame(frame(999, 0, &Ping::default()), now);
     assert_eq!(next, Next::Nothing);
 }
+
+#[test]
+fn pages_in_flight_are_fewer_than_requests() {
+    let now = now();
+    let mut session = established(now);
+    session.rules.requests_in_flight_max = 256;
+    session.bucket = Bucket::new(256, now.at);
+    let pull = |correlation: usize| {
+        let correlation = u32::try_from(correlation).unwrap();
+        frame(client::PULL, correlation, &protocol::wire::Pull::default())
+    };
+    let mut first = None;
+    for n in 1..=PAGES_IN_FLIGHT_MAX {
+        let Next::Pass(passed) = session.frame(pull(n), now) else {
+            panic!("page {n} is not passed on");
+        };
+        first.get_or_insert(passed);
+    }
+    let refused = session.frame(pull(99), now);
+    assert_eq!(code(&refused), (ErrorCode::RateLimited, 99, false));
+    let sent = session.frame(send(100, Priority::Chat), now);
+    assert!(matches!(sent, Next::Pass(_)), "{sent:?}");
+    session.answer(&first.unwrap(), Ok(Bytes::new()));
+    assert!(matches!(session.frame(pull(101), now), Next::Pass(_)));
+}
