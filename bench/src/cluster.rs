@@ -81,6 +81,18 @@ impl Cluster {
         folder: tempfile::TempDir,
         arguments: &[String],
     ) -> anyhow::Result<Self> {
+        Self::start_told(folder, arguments, &[]).await
+    }
+
+    /// The same with these variables in its environment, which its tiers have too.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub async fn start_told(
+        folder: tempfile::TempDir,
+        arguments: &[String],
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let state = State::new(Some(folder.path().join("state")));
         let log = std::fs::File::create(folder.path().join("log"))?;
         let supervisor = swarm()?
@@ -88,6 +100,7 @@ impl Cluster {
             .args(arguments)
             .arg("--state")
             .arg(state.folder())
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

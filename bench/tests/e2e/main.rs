@@ -5,12 +5,14 @@
 
 mod bad_input;
 mod capture;
+mod catch_up;
 mod chaos;
 mod cluster;
 mod configuration;
 mod delivery;
 mod demo;
 mod first_use;
+mod history;
 mod kills;
 mod people;
 mod raw;
