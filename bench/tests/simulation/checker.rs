@@ -18,6 +18,7 @@ use protocol::wire::{Entry, EntryKind, Push};
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode};
 
 use crate::log::{Conversation, Log};
+use crate::net::ConnId;
 
 /// After the fact, a send's outcome may be learnt this much later: the clock's grain.
 const GRAIN: Duration = Duration::from_millis(2);
@@ -48,6 +49,8 @@ pub(crate) struct Checker {
     last: BTreeMap<(usize, u32, ConversationId), u64>,
     /// Of these, what an application has written down: it is never shown again.
     persisted: BTreeMap<(usize, ConversationId), u64>,
+    /// The last push of each session.
+    pushed: BTreeMap<(ConnId, ConversationId), u64>,
     acked: BTreeMap<IdKey, u64>,
     /// Certainly not stored, and why.
     never: BTreeMap<IdKey, &'static str>,
@@ -81,13 +84,20 @@ impl Checker {
         }
     }
 
-    /// A push has reached a client.
-    pub(crate) fn pushed(&mut self, log: &Log, account: AccountId, body: Bytes) {
+    /// A push has reached a client, over this connection.
+    pub(crate) fn pushed(&mut self, log: &Log, (account, conn): (AccountId, ConnId), body: Bytes) {
         for entry in Push::decode(body).unwrap().entries {
             let at = ConversationId::from_slice(&entry.conversation_id).unwrap();
+            let number = entry.sequence;
+            if let Some(before) = self.pushed.insert((conn, at), number)
+                && before >= number
+            {
+                self.violation(format!(
+                    "{number} of {at} was pushed after {before} to {account}"
+                ));
+            }
             let is_entitled = may_see(log, at, account, entry.sequence);
             if !is_entitled && entry.kind() != EntryKind::Placeholder {
-                let number = entry.sequence;
                 self.violation(format!("{number} of {at} was pushed to {account}"));
             }
         }

@@ -169,8 +169,7 @@ impl Client {
                 };
                 self.attempt = machine.attempt(&mut near.net.rng);
                 self.state = State::Opening;
-                let target = Host::Gateway(gateway::at(&self.attempt.0));
-                near.net.connect(self.me, target);
+                near.net.connect(self.me, gateway::at(&self.attempt.0));
             }
             Timer::Session(conn) if self.state == State::Greeting(conn) => {
                 near.net.close(conn, self.me);
@@ -283,8 +282,8 @@ impl Client {
             }
         } else if self.state == State::Up(conn) {
             if frame.kind == kind::PUSH {
-                near.checker
-                    .pushed(near.log, self.account, frame.body.clone());
+                let to = (self.account, conn);
+                near.checker.pushed(near.log, to, frame.body.clone());
             }
             near.checker.counts.heads += u64::from(frame.kind == kind::HEAD);
             near.checker.counts.lists += u64::from(frame.kind == kind::GATEWAYS);

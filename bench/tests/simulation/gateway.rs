@@ -4,10 +4,11 @@
 //!
 //! The registry's maps have no order of their own: whatever lists them is sorted here.
 
+mod routes;
 mod sessions;
 mod sync;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,8 @@ use protocol::wire::internal::{Authenticate, Authenticated, ClientReply, ClientR
 use protocol::wire::{Account, Gateways};
 use protocol::{Frame, GatewayId, Refusal};
 
-use self::sync::{ReadAgain, Refreshing, Registered};
+use self::routes::Joint;
+use self::sync::{ReadAgain, Refreshing};
 use crate::Fault;
 use crate::link::{Link, unanswered, unknown};
 use crate::net::{ConnId, Host, Net, Packet, Timer};
@@ -36,6 +38,9 @@ const SESSIONS_PER_ACCOUNT_MAX: usize = 8;
 /// Memberships in one Welcome, so that some clients have to ask for the others.
 const WELCOME_MEMBERSHIPS_MAX: usize = 2;
 
+/// Pushes of a thousand that a gateway with such a flaw loses after it has heard of them.
+const LOST: u32 = 40;
+
 /// How long sessions have to leave.
 pub(crate) const LEAVE_GRACE: Duration = Duration::from_millis(400);
 
@@ -46,15 +51,22 @@ pub(crate) struct Gateway {
     /// Of an outbox: frames and bytes.
     room: (usize, usize),
     fault: Fault,
+    /// Of a thousand pushes, those that are lost on their way from the outbox to the client.
+    loses: u32,
     registry: Registry,
     seats: BTreeMap<ConnId, Seat>,
     last_session: u64,
     marks: Marks,
     marks_wait: bool,
     logic: Link<Then>,
-    router: Link<Registered>,
+    /// By their numbers.
+    routers: Vec<Link<u64>>,
+    /// Registrations on their way.
+    joint: BTreeMap<u64, Joint>,
+    last_joint: u64,
+    /// Routers that have not taken something.
+    owing: BTreeSet<usize>,
     reading: ReadAgain,
-    register_waits: bool,
     /// The live gateways.
     listed: Vec<String>,
 }
@@ -75,7 +87,7 @@ enum Then {
 }
 
 impl Gateway {
-    pub(crate) fn new(index: usize, net: &mut Net, fault: Fault) -> Self {
+    pub(crate) fn new(index: usize, routers: usize, net: &mut Net, fault: Fault) -> Self {
         let me = Host::Gateway(index);
         let id = u64::from(net.boot(me)) << 32 | (index as u64 + 1) << 60;
         let small = net.chance(700);
@@ -92,22 +104,27 @@ impl Gateway {
             rules,
             room: if small { (3, 60_000) } else { (4_096, 1 << 22) },
             fault,
+            loses: if net.chance(500) { LOST } else { 0 },
             registry: Registry::default(),
             seats: BTreeMap::new(),
             last_session: id,
             marks: Marks::default(),
             marks_wait: false,
             logic: Link::new(me, Host::Logic),
-            router: Link::new(me, Host::Router),
+            routers: (0..routers)
+                .map(|router| Link::new(me, Host::Router(router)))
+                .collect(),
+            joint: BTreeMap::new(),
+            last_joint: 0,
+            owing: BTreeSet::new(),
             reading: ReadAgain::default(),
-            register_waits: false,
             listed: Vec::new(),
         }
     }
 
     pub(crate) fn start(&self, net: &mut Net) {
         self.logic.dial(net);
-        self.router.dial(net);
+        self.routers.iter().for_each(|router| router.dial(net));
     }
 
     /// These gateways are live now.
@@ -143,11 +160,11 @@ impl Gateway {
                 self.seats.insert(conn, seat);
             }
             Some(Host::Logic) => self.logic.conn = Some(conn),
-            Some(Host::Router) => {
-                self.router.conn = Some(conn);
-                self.router_up(net);
+            Some(Host::Router(router)) => {
+                self.routers[router].conn = Some(conn);
+                self.router_up(net, router);
             }
-            Some(Host::Gateway(_) | Host::Store) | None => {}
+            Some(Host::Gateway(_) | Host::Store(_)) | None => {}
         }
         self.write(net);
     }
@@ -159,9 +176,11 @@ impl Gateway {
                 self.logic_answer(net, then, Err(unknown()));
             }
         }
-        if self.router.conn == Some(conn) {
-            for then in self.router.lost(net) {
-                self.registered(net, then, Err(unknown()));
+        for router in 0..self.routers.len() {
+            if self.routers[router].conn == Some(conn) {
+                for joint in self.routers[router].lost(net) {
+                    self.registered(net, (router, joint), Err(unknown()));
+                }
             }
         }
         self.write(net);
@@ -170,15 +189,15 @@ impl Gateway {
     pub(crate) fn timer(&mut self, net: &mut Net, timer: Timer) {
         match timer {
             Timer::Dial(Host::Logic) => self.logic.dial(net),
-            Timer::Dial(_) => self.router.dial(net),
+            Timer::Dial(Host::Router(router)) => self.routers[router].dial(net),
             Timer::Call(Host::Logic, id) => {
                 if let Some(then) = self.logic.answered(id) {
                     self.logic_answer(net, then, Err(unanswered()));
                 }
             }
-            Timer::Call(_, id) => {
-                if let Some(then) = self.router.answered(id) {
-                    self.registered(net, then, Err(unanswered()));
+            Timer::Call(Host::Router(router), id) => {
+                if let Some(joint) = self.routers[router].answered(id) {
+                    self.registered(net, (router, joint), Err(unanswered()));
                 }
             }
             Timer::Session(conn) => self.patience(net, conn),
@@ -187,10 +206,11 @@ impl Gateway {
                 self.pass_marks(net);
             }
             Timer::Register => {
-                self.register_waits = false;
-                // While the router is away its return does the same.
-                if self.router.conn.is_some() {
-                    self.router_up(net);
+                for router in std::mem::take(&mut self.owing) {
+                    // While the router is away its return does the same.
+                    if self.routers[router].conn.is_some() {
+                        self.router_up(net, router);
+                    }
                 }
             }
             Timer::ReadAgain => self.read_failed_again(net),
@@ -212,14 +232,15 @@ impl Gateway {
         (conn, id): (ConnId, u64),
         outcome: Result<Bytes, Refusal>,
     ) {
+        let is_its = |router: &Link<u64>| router.conn == Some(conn);
         if self.logic.conn == Some(conn) {
             if let Some(then) = self.logic.answered(id) {
                 self.logic_answer(net, then, outcome);
             }
-        } else if self.router.conn == Some(conn)
-            && let Some(then) = self.router.answered(id)
+        } else if let Some(router) = self.routers.iter().position(is_its)
+            && let Some(joint) = self.routers[router].answered(id)
         {
-            self.registered(net, then, outcome);
+            self.registered(net, (router, joint), outcome);
         }
         self.write(net);
     }
@@ -246,7 +267,14 @@ impl Gateway {
                 }
             }
             Next::Pong(correlation, pong) => {
-                if let Some(handle) = &seat.handle {
+                let Some(handle) = &seat.handle else { return };
+                if self.fault == Fault::MutePong {
+                    let pong = Frame::notice(client::PONG, &pong);
+                    handle.answer(&Frame {
+                        correlation,
+                        ..pong
+                    });
+                } else {
                     handle.pong(correlation, pong);
                 }
             }
@@ -340,6 +368,9 @@ impl Gateway {
             let mut buffer = BytesMut::new();
             while net.has_room(*conn, self.me) && handle.take_into(&mut buffer, 1, now_ms) {
                 let frame = buffer.split().freeze();
+                if net.chance(self.loses) && crate::decode(frame.clone()).kind == client::PUSH {
+                    continue;
+                }
                 net.send(*conn, self.me, Packet::Frame(frame));
             }
         }
@@ -352,11 +383,11 @@ pub(crate) fn address(gateway: usize) -> String {
 }
 
 /// Which one that is.
-pub(crate) fn at(address: &str) -> usize {
+pub(crate) fn at(address: &str) -> Host {
     let number = address
         .trim_start_matches("gateway-")
         .trim_end_matches(":1");
-    number.parse().unwrap()
+    Host::Gateway(number.parse().unwrap())
 }
 
 fn now(net: &Net) -> Now {

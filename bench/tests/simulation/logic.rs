@@ -24,7 +24,8 @@ use crate::link::{Link, unanswered, unknown};
 use crate::net::{ConnId, Host, Net, Packet, Timer};
 
 pub(crate) struct Logic {
-    store: Link<(ConnId, u64, Then)>,
+    /// By their numbers.
+    stores: Vec<Link<(ConnId, u64, Then)>>,
 }
 
 /// What the store's answer becomes.
@@ -38,38 +39,49 @@ enum Then {
     Listed,
 }
 
-impl Default for Logic {
-    fn default() -> Self {
+impl Logic {
+    pub(crate) fn new(stores: usize) -> Self {
+        let link = |store| Link::new(Host::Logic, Host::Store(store));
         Self {
-            store: Link::new(Host::Logic, Host::Store),
+            stores: (0..stores).map(link).collect(),
         }
     }
-}
 
-impl Logic {
     pub(crate) fn start(&self, net: &mut Net) {
-        self.store.dial(net);
+        self.stores.iter().for_each(|store| store.dial(net));
     }
 
     pub(crate) fn opened(&mut self, net: &Net, conn: ConnId) {
-        if net.peer(conn, Host::Logic) == Some(Host::Store) {
-            self.store.conn = Some(conn);
+        if let Some(Host::Store(store)) = net.peer(conn, Host::Logic) {
+            self.stores[store].conn = Some(conn);
         }
     }
 
     pub(crate) fn closed(&mut self, net: &mut Net, conn: ConnId) {
-        if self.store.conn == Some(conn) {
-            for (conn, id, _) in self.store.lost(net) {
+        for store in self.stores.iter_mut().filter(|it| it.conn == Some(conn)) {
+            for (conn, id, _) in store.lost(net) {
                 reply(net, conn, id, Err(unknown()));
             }
         }
     }
 
+    /// Any of those that are there: all have one database.
+    fn any(&self, net: &mut Net) -> usize {
+        let first = net.pick(self.stores.len());
+        let is_up = |store: &usize| self.stores[*store].conn.is_some();
+        let mut others = (0..self.stores.len()).filter(is_up);
+        if is_up(&first) {
+            first
+        } else {
+            others.next().unwrap_or(first)
+        }
+    }
+
     pub(crate) fn timer(&mut self, net: &mut Net, timer: Timer) {
         match timer {
-            Timer::Dial(_) => self.store.dial(net),
-            Timer::Call(_, id) => {
-                if let Some((conn, id, _)) = self.store.answered(id) {
+            Timer::Dial(Host::Store(store)) => self.stores[store].dial(net),
+            Timer::Call(Host::Store(store), id) => {
+                if let Some((conn, id, _)) = self.stores[store].answered(id) {
                     reply(net, conn, id, Err(unanswered()));
                 }
             }
@@ -79,14 +91,22 @@ impl Logic {
 
     pub(crate) fn notice(&self, net: &mut Net, kind: u16, body: Bytes) {
         assert_eq!(kind, method::PASS_MARKS);
-        if let Some(conn) = self.store.conn {
+        let store = self.any(net);
+        if let Some(conn) = self.stores[store].conn {
             let method = method::WRITE_MARKS;
             net.send(conn, Host::Logic, Packet::Notice { method, body });
         }
     }
 
-    pub(crate) fn answer(&mut self, net: &mut Net, id: u64, outcome: Result<Bytes, Refusal>) {
-        let Some((conn, id, then)) = self.store.answered(id) else {
+    pub(crate) fn answer(
+        &mut self,
+        net: &mut Net,
+        (conn, id): (ConnId, u64),
+        outcome: Result<Bytes, Refusal>,
+    ) {
+        let mut stores = self.stores.iter_mut();
+        let store = stores.find(|store| store.conn == Some(conn));
+        let Some((conn, id, then)) = store.and_then(|store| store.answered(id)) else {
             return;
         };
         let outcome = outcome.map(|body| understood(then, body));
@@ -131,7 +151,18 @@ impl Logic {
         };
         let left = deadline.saturating_duration_since(net.now);
         let left = left.max(Duration::from_millis(1));
-        let asked = self.store.call(net, method, body, left, (conn, id, then));
+        // The owner alone numbers messages.
+        let store = if method == method::APPEND {
+            let key = Append::decode(body.clone()).unwrap().conversation_id;
+            net.live.store(Host::Logic, &key)
+        } else {
+            Some(self.any(net))
+        };
+        let Some(store) = store else {
+            let refusal = Refusal::unavailable("no store is known");
+            return reply(net, conn, id, Err(refusal));
+        };
+        let asked = self.stores[store].call(net, method, body, left, (conn, id, then));
         if let Err(((conn, id, _), refusal)) = asked {
             reply(net, conn, id, Err(refusal));
         }

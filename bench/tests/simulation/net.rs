@@ -13,6 +13,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::Instant;
 
+use crate::live::Live;
+
 /// What the virtual clock reads at the start, in Unix milliseconds.
 const EPOCH_MS: u64 = 1_800_000_000_000;
 
@@ -25,8 +27,8 @@ pub(crate) enum Host {
     Client(usize),
     Gateway(usize),
     Logic,
-    Router,
-    Store,
+    Router(usize),
+    Store(usize),
 }
 
 /// One connection; a later one is greater.
@@ -79,8 +81,10 @@ pub(crate) enum Timer {
     Commit,
     /// An answer that took a moment to read.
     Read(u64),
-    /// The heads are read.
-    Heads,
+    /// The heads are read, for the router of this number.
+    Heads(usize),
+    /// All heads are told again.
+    Settled,
     /// Sessions that are told to leave are closed.
     Drained,
 }
@@ -126,6 +130,10 @@ pub(crate) enum Outside {
     Act(usize),
     Reachable(usize),
     Crash(Host),
+    /// Who lives is looked at.
+    Census,
+    /// A host learns who lives.
+    Learn(Host),
 }
 
 #[derive(Debug)]
@@ -155,6 +163,7 @@ pub(crate) struct Net {
     boots: BTreeMap<Host, u32>,
     /// Clients that cannot reach anybody.
     pub(crate) cut_off: BTreeSet<usize>,
+    pub(crate) live: Live,
     trace: DefaultHasher,
     pub(crate) events: u64,
 }
@@ -173,6 +182,7 @@ impl Net {
             up: BTreeSet::new(),
             boots: BTreeMap::new(),
             cut_off: BTreeSet::new(),
+            live: Live::default(),
             trace: DefaultHasher::new(),
             events: 0,
         }

@@ -1,4 +1,4 @@
-//! The router as a host: the real table, runs and debts; its queues and links are the
+//! A router as a host: the real table, runs and debts; its queues and links are the
 //! simulation's. What `im-router/src/gateways.rs` does under its lock is done here in one step.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,8 +17,8 @@ use crate::net::{ConnId, Host, Net, Packet};
 /// Notices that wait for one gateway. When full: it is told heads later.
 const QUEUE_MAX: usize = 3;
 
-#[derive(Default)]
 pub(crate) struct Router {
+    me: Host,
     table: Table,
     outlets: BTreeMap<LinkId, Outlet>,
     /// To be counted: how often a gateway fell behind.
@@ -41,6 +41,15 @@ enum Instead<'a> {
 }
 
 impl Router {
+    pub(crate) fn new(index: usize) -> Self {
+        Self {
+            me: Host::Router(index),
+            table: Table::default(),
+            outlets: BTreeMap::new(),
+            behind: 0,
+        }
+    }
+
     pub(crate) fn closed(&mut self, conn: ConnId) {
         self.table.gone(LinkId(conn.0));
         self.outlets.remove(&LinkId(conn.0));
@@ -161,11 +170,11 @@ impl Router {
             return;
         };
         loop {
-            while net.has_room(conn, Host::Router)
+            while net.has_room(conn, self.me)
                 && let Some(packet) = outlet.queue.pop_front()
             {
                 outlet.notices -= usize::from(matches!(packet, Packet::Notice { .. }));
-                net.send(conn, Host::Router, packet);
+                net.send(conn, self.me, packet);
             }
             if !outlet.is_behind || outlet.notices >= QUEUE_MAX {
                 return;

@@ -1,25 +1,28 @@
-//! The store as a host: batches that form while the previous commit runs, the commit stream with
-//! its bounded queue, marks written behind. What `writer.rs`, `stream.rs` and `marks.rs` of
-//! `im-store` do in tasks is done here in steps; a batch is decided by the real `shard::plan`.
+//! A store as a host: batches that form while the previous commit runs, a lane of the commit stream
+//! to each router, marks written behind. What `writer.rs`, `stream.rs` and `marks.rs` of `im-store`
+//! do in tasks is done here in steps; a batch is decided by the real `shard::plan`. All stores have
+//! one log, and plan at the moment at which they commit: of two that hold themselves for the owner
+//! the later one plans after the other's commit, as after a lost compare-and-set.
+
+mod lane;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use im_store::shard::{self, Append, MemberChange, Verdict};
 use prost::Message as _;
 use protocol::kind::method;
-use protocol::wire::Head;
 use protocol::wire::internal::{
-    self, AccountMarks, Appended, Commit, Commits, Heads, Members, MembersPage, Memberships, Read,
+    self, AccountMarks, Appended, Commit, Members, MembersPage, Memberships, Read,
 };
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
 
-use crate::link::Link;
+use self::lane::Lane;
+use crate::Fault;
+use crate::live::News;
 use crate::log::{Log, digest};
 use crate::net::{ConnId, Host, Net, Packet, Timer};
-
-/// Batches that wait for the link. When full: only their heads are told.
-const STREAM_QUEUE_MAX: usize = 2;
 
 /// Appends in one batch.
 const BATCH_MAX: usize = 8;
@@ -27,100 +30,111 @@ const BATCH_MAX: usize = 8;
 /// Memberships in one page, so that lists have several.
 const PAGE_MAX: usize = 3;
 
-#[derive(Default)]
+/// How long after others own conversations all heads are told once more: what the store before was
+/// committing may end after it has died.
+const SETTLE: Duration = Duration::from_secs(4);
+
+/// Of a thousand batches, those that are streamed twice.
+const REPEATED: u32 = 30;
+
 pub(crate) struct Store {
-    pub(crate) log: Log,
+    index: usize,
+    me: Host,
+    routers: usize,
     /// To be counted: batches that did not fit into the stream.
     pub(crate) overflowed: u64,
     run: Run,
 }
 
 /// What a crash forgets.
+#[derive(Default)]
 struct Run {
     queue: VecDeque<(ConnId, u64, Append)>,
     committing: Vec<(ConnId, u64, Append)>,
     reads: BTreeMap<u64, (ConnId, u64, Result<Bytes, Refusal>)>,
     last_read: u64,
     marks: BTreeMap<(ConversationId, AccountId), (u64, u64)>,
-    router: Link<()>,
-    stream: VecDeque<Vec<Commit>>,
-    /// What did not fit into the stream.
-    missed: BTreeMap<ConversationId, u64>,
-    missed_all: bool,
-    /// The link came up, and the heads are not told yet.
-    is_new_link: bool,
-    is_reading_heads: bool,
-}
-
-impl Default for Run {
-    fn default() -> Self {
-        Self {
-            queue: VecDeque::new(),
-            committing: Vec::new(),
-            reads: BTreeMap::new(),
-            last_read: 0,
-            marks: BTreeMap::new(),
-            router: Link::new(Host::Store, Host::Router),
-            stream: VecDeque::new(),
-            missed: BTreeMap::new(),
-            missed_all: false,
-            is_new_link: false,
-            is_reading_heads: false,
-        }
-    }
+    /// By their routers.
+    lanes: Vec<Lane>,
 }
 
 impl Store {
-    pub(crate) fn start(&self, net: &mut Net) {
-        self.run.router.dial(net);
+    pub(crate) fn new(index: usize, routers: usize) -> Self {
+        Self {
+            index,
+            me: Host::Store(index),
+            routers,
+            overflowed: 0,
+            run: Run::default(),
+        }
+    }
+
+    pub(crate) fn start(&mut self, net: &mut Net) {
+        let lane = |router| Lane::new(self.index, router);
+        self.run.lanes = (0..self.routers).map(lane).collect();
+        self.run.lanes.iter().for_each(|lane| lane.dial(net));
+        net.timer(self.me, SETTLE, Timer::Settled);
     }
 
     /// What was being committed may be stored, and nobody is told.
-    pub(crate) fn crash(&mut self, net: &mut Net) {
+    pub(crate) fn crash(&mut self, net: &mut Net, log: &mut Log) {
         if net.chance(500) {
             let batch = std::mem::take(&mut self.run.committing);
-            self.store(net, batch);
+            self.store(net, log, batch);
         }
         self.run = Run::default();
     }
 
+    /// Conversations may belong to others now: to other stores, or to other routers.
+    pub(crate) fn moved(&mut self, net: &mut Net, log: &Log, news: News) {
+        if log.fault == Fault::NoTakeover {
+            return;
+        }
+        self.tell_all(net);
+        if news.stores {
+            net.timer(self.me, SETTLE, Timer::Settled);
+        }
+    }
+
+    fn tell_all(&mut self, net: &mut Net) {
+        let lanes = self.run.lanes.iter_mut();
+        lanes.for_each(|lane| lane.tell_all(net));
+    }
+
     pub(crate) fn opened(&mut self, net: &mut Net, conn: ConnId) {
-        if net.peer(conn, Host::Store) == Some(Host::Router) {
-            self.run.router.conn = Some(conn);
-            self.run.is_new_link = true;
-            self.pump(net);
+        if let Some(Host::Router(router)) = net.peer(conn, self.me) {
+            self.run.lanes[router].opened(net, conn);
         }
     }
 
     pub(crate) fn closed(&mut self, net: &mut Net, conn: ConnId) {
-        if self.run.router.conn == Some(conn) {
-            self.run.router.lost(net);
-        }
+        let lanes = self.run.lanes.iter_mut();
+        lanes.for_each(|lane| lane.closed(net, conn));
     }
 
-    pub(crate) fn timer(&mut self, net: &mut Net, timer: Timer) {
+    /// There is room on the way to a router.
+    pub(crate) fn pump(&mut self, net: &mut Net) {
+        self.run.lanes.iter_mut().for_each(|lane| lane.pump(net));
+    }
+
+    pub(crate) fn timer(&mut self, net: &mut Net, log: &mut Log, timer: Timer) {
         match timer {
-            Timer::Dial(_) => self.run.router.dial(net),
-            Timer::Commit => self.commit(net),
+            Timer::Dial(Host::Router(router)) => self.run.lanes[router].dial(net),
+            Timer::Commit => self.commit(net, log),
             Timer::Marks => {
                 for ((at, account), marks) in std::mem::take(&mut self.run.marks) {
-                    self.log.raise_mark(at, account, marks);
+                    log.raise_mark(at, account, marks);
                 }
             }
             Timer::Read(read) => {
                 if let Some((conn, id, outcome)) = self.run.reads.remove(&read) {
-                    net.send(conn, Host::Store, Packet::Answer { id, outcome });
+                    net.send(conn, self.me, Packet::Answer { id, outcome });
                 }
             }
-            Timer::Heads => {
-                self.run.is_reading_heads = false;
-                let heads = self.log.heads();
-                let restarted = true;
-                let heads = Heads { heads, restarted };
-                self.run.router.notify(net, method::HEADS, &heads);
-                self.pump(net);
-            }
-            other => panic!("{other:?} at the store"),
+            Timer::Heads(router) => self.run.lanes[router].tell_heads(net, log),
+            Timer::Settled if log.fault == Fault::NoTakeover => {}
+            Timer::Settled => self.tell_all(net),
+            other => panic!("{other:?} at a store"),
         }
     }
 
@@ -128,7 +142,7 @@ impl Store {
         assert_eq!(kind, method::WRITE_MARKS);
         if self.run.marks.is_empty() {
             let wait = net.micros(150_000, 250_000);
-            net.timer(Host::Store, wait, Timer::Marks);
+            net.timer(self.me, wait, Timer::Marks);
         }
         for of in AccountMarks::decode(body).unwrap().marks {
             let mark = of.mark.unwrap();
@@ -139,7 +153,13 @@ impl Store {
         }
     }
 
-    pub(crate) fn call(&mut self, net: &mut Net, conn: ConnId, id: u64, kind: u16, body: Bytes) {
+    pub(crate) fn call(
+        &mut self,
+        net: &mut Net,
+        log: &Log,
+        (conn, id): (ConnId, u64),
+        (kind, body): (u16, Bytes),
+    ) {
         let outcome = match kind {
             method::APPEND => {
                 let append = append(internal::Append::decode(body).unwrap());
@@ -150,20 +170,20 @@ impl Store {
                 let read = Read::decode(body).unwrap();
                 let account = AccountId(read.account_id);
                 let pull = read.pull.unwrap();
-                let page = self.log.pull(account, pull, net.unix_ms());
+                let page = log.pull(account, pull, net.unix_ms());
                 page.map(|page| page.encode_to_vec().into())
             }
             method::STORE_MEMBERSHIPS => {
                 let asked = Memberships::decode(body).unwrap();
                 let (account, after) = (AccountId(asked.account_id), asked.after_conversation_id);
-                let page = self.log.memberships(account, &after, PAGE_MAX);
+                let page = log.memberships(account, &after, PAGE_MAX);
                 Ok(page.encode_to_vec().into())
             }
-            method::MEMBERS => self.members(&Members::decode(body).unwrap()),
+            method::MEMBERS => members(log, &Members::decode(body).unwrap()),
             method::ENSURE_ACCOUNT => {
                 let asked = internal::EnsureAccount::decode(body).unwrap();
                 let account = AccountId(asked.proposed_account_id);
-                Ok(self.log.account(account).encode_to_vec().into())
+                Ok(log.account(account).encode_to_vec().into())
             }
             other => panic!("method {other} to the store"),
         };
@@ -175,23 +195,7 @@ impl Store {
         self.run.last_read += 1;
         let read = self.run.last_read;
         self.run.reads.insert(read, (conn, id, outcome));
-        net.timer(Host::Store, wait, Timer::Read(read));
-    }
-
-    fn members(&self, asked: &Members) -> Result<Bytes, Refusal> {
-        let id = ConversationId::from_slice(&asked.conversation_id)?;
-        let conversation = self.log.conversations.get(&id);
-        let conversation = conversation
-            .ok_or_else(|| Refusal::new(ErrorCode::NoSuchConversation, "no such conversation"))?;
-        let state = &conversation.state;
-        let members = state.members.iter().map(|member| self.log.account(*member));
-        let page = MembersPage {
-            members: members.collect(),
-            membership_sequence: state.membership.0,
-            head: state.head.0,
-            more: false,
-        };
-        Ok(page.encode_to_vec().into())
+        net.timer(self.me, wait, Timer::Read(read));
     }
 
     fn next_batch(&mut self, net: &mut Net) {
@@ -203,28 +207,28 @@ impl Store {
             } else {
                 net.micros(200, 12_000)
             };
-            net.timer(Host::Store, wait, Timer::Commit);
+            net.timer(self.me, wait, Timer::Commit);
         }
     }
 
-    fn commit(&mut self, net: &mut Net) {
+    fn commit(&mut self, net: &mut Net, log: &mut Log) {
         let batch = std::mem::take(&mut self.run.committing);
         if net.chance(10) {
             // The database failed, before the commit or after it.
             let code = if net.chance(500) {
-                self.store(net, batch.clone());
+                self.store(net, log, batch.clone());
                 ErrorCode::OutcomeUnknown
             } else {
                 ErrorCode::Unavailable
             };
             for (conn, id, _) in batch {
                 let outcome = Err(Refusal::new(code, "the database failed"));
-                net.send(conn, Host::Store, Packet::Answer { id, outcome });
+                net.send(conn, self.me, Packet::Answer { id, outcome });
             }
         } else {
-            let outcomes = self.store(net, batch.clone());
+            let outcomes = self.store(net, log, batch.clone());
             for ((conn, id, _), outcome) in batch.into_iter().zip(outcomes) {
-                net.send(conn, Host::Store, Packet::Answer { id, outcome });
+                net.send(conn, self.me, Packet::Answer { id, outcome });
             }
         }
         self.next_batch(net);
@@ -233,75 +237,51 @@ impl Store {
     fn store(
         &mut self,
         net: &mut Net,
+        log: &mut Log,
         batch: Vec<(ConnId, u64, Append)>,
     ) -> Vec<Result<Bytes, Refusal>> {
         let appends: Vec<_> = batch.into_iter().map(|(_, _, append)| append).collect();
         let now_ms = net.unix_ms();
-        let plan = shard::plan(&appends, digest, &self.log.known(&appends), now_ms);
-        self.log.commit(&appends, &plan, now_ms);
-        if !plan.entries.is_empty() {
-            if self.run.stream.len() < STREAM_QUEUE_MAX {
-                let commits = Log::commits(&appends, &plan, now_ms);
-                self.run.stream.push_back(commits);
-            } else {
-                self.overflowed += 1;
-                self.run.missed_all |= plan.entries.iter().any(|e| !e.changes.is_empty());
-                let heads = plan.heads.iter().map(|(at, head)| (*at, head.to.head.0));
-                self.run.missed.extend(heads);
-            }
-            self.pump(net);
-        }
+        let plan = shard::plan(&appends, digest, &log.known(&appends), now_ms);
+        log.commit(&appends, &plan, now_ms);
+        self.stream(net, Log::commits(&appends, &plan, now_ms));
         let outcome = |verdict: &Verdict| answer(verdict, now_ms);
         plan.verdicts.iter().map(outcome).collect()
     }
 
-    /// The stream's task: a new link is told all heads first.
-    pub(crate) fn pump(&mut self, net: &mut Net) {
-        while !self.run.is_reading_heads {
-            if std::mem::take(&mut self.run.is_new_link) {
-                self.read_heads(net);
-                return;
+    /// Each router gets what belongs to it; where none lives that is known of, nothing is kept.
+    fn stream(&mut self, net: &mut Net, commits: Vec<Commit>) {
+        let mut by_router = BTreeMap::<_, Vec<_>>::new();
+        for commit in commits {
+            let key = &commit.entry.as_ref().unwrap().conversation_id;
+            if let Some(router) = net.live.router(self.me, key) {
+                by_router.entry(router).or_default().push(commit);
             }
-            if let Some(conn) = self.run.router.conn
-                && !net.has_room(conn, Host::Store)
-            {
-                return;
+        }
+        for (router, commits) in by_router {
+            let times = if net.chance(REPEATED) { 2 } else { 1 };
+            for _ in 0..times {
+                let fits = self.run.lanes[router].offer(net, commits.clone());
+                self.overflowed += u64::from(!fits);
             }
-            let Some(commits) = self.run.stream.pop_front() else {
-                return;
-            };
-            // Without a link they are lost; the next link is told the heads.
-            let commits = Commits { commits };
-            self.run.router.notify(net, method::COMMITS, &commits);
-            self.tell_missed(net);
         }
     }
+}
 
-    fn tell_missed(&mut self, net: &mut Net) {
-        if self.run.missed_all {
-            return self.read_heads(net);
-        }
-        let missed = std::mem::take(&mut self.run.missed);
-        if !missed.is_empty() {
-            let heads = missed.into_iter().map(|(at, head)| Head {
-                conversation_id: at.to_bytes(),
-                head,
-            });
-            let heads = Heads {
-                heads: heads.collect(),
-                restarted: false,
-            };
-            self.run.router.notify(net, method::HEADS, &heads);
-        }
-    }
-
-    fn read_heads(&mut self, net: &mut Net) {
-        self.run.missed.clear();
-        self.run.missed_all = false;
-        self.run.is_reading_heads = true;
-        let wait = net.micros(100, 40_000);
-        net.timer(Host::Store, wait, Timer::Heads);
-    }
+fn members(log: &Log, asked: &Members) -> Result<Bytes, Refusal> {
+    let id = ConversationId::from_slice(&asked.conversation_id)?;
+    let conversation = log.conversations.get(&id);
+    let conversation = conversation
+        .ok_or_else(|| Refusal::new(ErrorCode::NoSuchConversation, "no such conversation"))?;
+    let state = &conversation.state;
+    let members = state.members.iter().map(|member| log.account(*member));
+    let page = MembersPage {
+        members: members.collect(),
+        membership_sequence: state.membership.0,
+        head: state.head.0,
+        more: false,
+    };
+    Ok(page.encode_to_vec().into())
 }
 
 fn answer(verdict: &Verdict, now_ms: u64) -> Result<Bytes, Refusal> {

@@ -1,9 +1,11 @@
 //! One seed from its first event to its verdict: the hosts, what the applications do, what goes
 //! wrong, and the quiet at the end in which everything must come right.
 
+mod census;
 mod events;
 mod outside;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use client_sdk::{Outgoing, Priority};
@@ -45,6 +47,8 @@ pub(crate) struct Outcome {
     pub(crate) behind: u64,
     /// Batches told by their heads alone.
     pub(crate) overflowed: u64,
+    /// Changes of who owns conversations.
+    pub(crate) moves: u64,
     pub(crate) events: u64,
     /// Two runs of a seed have the same.
     pub(crate) trace: u64,
@@ -61,9 +65,10 @@ pub(crate) struct Surroundings<'a> {
 
 struct World {
     net: Net,
-    store: Store,
+    log: Log,
+    stores: Vec<Store>,
     logic: Logic,
-    router: Router,
+    routers: Vec<Router>,
     gateways: Vec<Option<Gateway>>,
     clients: Vec<Client>,
     checker: Checker,
@@ -75,6 +80,9 @@ struct World {
     is_quiet: bool,
     /// Gateways know which of them are live.
     lists: bool,
+    /// Something random of each store and router: another one is another instance.
+    ids: BTreeMap<Host, u64>,
+    moves: u64,
 }
 
 /// Runs one seed.
@@ -83,10 +91,13 @@ pub(crate) fn run(seed: u64, fault: Fault) -> Outcome {
     let clients = 3 + net.pick(4);
     let gateways = 1 + net.pick(2);
     let lists = net.chance(700);
+    let (stores, routers) = (1 + net.pick(2), 1 + net.pick(2));
     let mut world = World {
-        store: Store::default(),
-        logic: Logic::default(),
-        router: Router::default(),
+        log: Log::default(),
+        stores: (0..stores).map(|n| Store::new(n, routers)).collect(),
+        logic: Logic::new(stores),
+        routers: (0..routers).map(Router::new).collect(),
+        ids: BTreeMap::new(),
         gateways: (0..gateways).map(|_| None).collect(),
         clients: (0..clients)
             .map(|n| Client::new(n, gateways, &mut net))
@@ -100,6 +111,7 @@ pub(crate) fn run(seed: u64, fault: Fault) -> Outcome {
         behind: 0,
         is_quiet: false,
         lists,
+        moves: 0,
     };
     world.begin();
     world.go_on(ROUGH);
@@ -110,22 +122,25 @@ pub(crate) fn run(seed: u64, fault: Fault) -> Outcome {
 
 impl World {
     fn begin(&mut self) {
-        self.store.log.fault = self.fault;
+        self.log.fault = self.fault;
         for client in &self.clients {
             let kind = kind_of(client.account);
-            self.store.log.accounts.insert(client.account, kind);
+            self.log.accounts.insert(client.account, kind);
         }
         for group in 1..=GROUPS {
             let at = ConversationId::group(group);
-            self.store.log.group(at, group == 2);
+            self.log.group(at, group == 2);
             let members = self.clients.iter().map(|client| client.account);
             let members: Vec<_> = members.filter(|m| m.0 <= 2 || group != 3).collect();
-            open(&mut self.store.log, at, &members, self.net.unix_ms());
+            open(&mut self.log, at, &members, self.net.unix_ms());
         }
-        for host in [Host::Store, Host::Router, Host::Logic] {
+        for host in self.tiers() {
             self.start(host);
         }
-        (0..self.gateways.len()).for_each(|n| self.start(Host::Gateway(n)));
+        self.census();
+        for host in self.tiers() {
+            self.learn(host);
+        }
         for client in 0..self.clients.len() {
             self.start(Host::Client(client));
             let wait = self.net.micros(1_000, 2_000_000);
@@ -133,6 +148,21 @@ impl World {
         }
         let wait = self.net.micros(500_000, 3_000_000);
         self.net.outside(wait, Outside::Fault);
+        if self.net.chance(500) {
+            self.end_with_a_loss();
+        }
+    }
+
+    /// A store dies with the last words of all, committed or not and told of or not; nothing is said
+    /// after them.
+    fn end_with_a_loss(&mut self) {
+        for client in 0..self.clients.len() {
+            let wait = ROUGH - self.net.micros(12_000, 20_000);
+            self.net.outside(wait, Outside::Act(client));
+        }
+        let store = Host::Store(self.net.pick(self.stores.len()));
+        let wait = ROUGH - self.net.micros(1, 12_000);
+        self.net.outside(wait, Outside::Crash(store));
     }
 
     fn go_on(&mut self, until: Duration) {
@@ -149,10 +179,9 @@ impl World {
     fn heal(&mut self) {
         self.is_quiet = true;
         self.net.cut_off.clear();
-        let hosts = [Host::Store, Host::Router, Host::Logic].into_iter();
-        let hosts = hosts.chain((0..self.gateways.len()).map(Host::Gateway));
-        let hosts = hosts.chain((0..self.clients.len()).map(Host::Client));
-        for host in hosts.collect::<Vec<_>>() {
+        let mut hosts = self.tiers();
+        hosts.extend((0..self.clients.len()).map(Host::Client));
+        for host in hosts {
             if !self.net.is_up(host) {
                 self.start(host);
             }
@@ -164,7 +193,7 @@ impl World {
 
     fn finish(mut self) -> Outcome {
         let accounts: Vec<_> = self.clients.iter().map(|client| client.account).collect();
-        self.checker.finish(&self.store.log, &accounts);
+        self.checker.finish(&self.log, &accounts);
         for client in &self.clients {
             let (index, unsettled) = (client.index, client.unsettled());
             if unsettled > 0 {
@@ -182,8 +211,9 @@ impl World {
             counts: self.checker.counts,
             crashes: self.crashes,
             broken: self.broken,
-            behind: self.behind + self.router.behind,
-            overflowed: self.store.overflowed,
+            behind: self.behind + self.routers.iter().map(|router| router.behind).sum::<u64>(),
+            overflowed: self.stores.iter().map(|store| store.overflowed).sum(),
+            moves: self.moves,
             events: self.net.events,
             trace: self.net.trace(),
         }
@@ -194,15 +224,19 @@ impl World {
         match host {
             Host::Client(n) => self.clients[n].start(&mut self.net),
             Host::Gateway(n) => {
-                let gateway = Gateway::new(n, &mut self.net, self.fault);
+                let routers = self.routers.len();
+                let gateway = Gateway::new(n, routers, &mut self.net, self.fault);
                 gateway.start(&mut self.net);
                 self.gateways[n] = Some(gateway);
                 self.list_gateways();
             }
             Host::Logic => self.logic.start(&mut self.net),
-            Host::Router => {}
-            Host::Store => self.store.start(&mut self.net),
+            Host::Router(_) => {}
+            Host::Store(n) => self.stores[n].start(&mut self.net),
         }
+        // It begins with what is so now, if it is not the first.
+        self.net.live.learn(host);
+        self.another(host);
     }
 
     fn crash(&mut self, host: Host) {
@@ -217,12 +251,16 @@ impl World {
                 self.gateways[n] = None;
                 self.list_gateways();
             }
-            Host::Logic => self.logic = Logic::default(),
-            Host::Router => {
-                self.behind += self.router.behind;
-                self.router = Router::default();
+            Host::Logic => self.logic = Logic::new(self.stores.len()),
+            Host::Router(n) => {
+                self.behind += self.routers[n].behind;
+                self.routers[n] = Router::new(n);
             }
-            Host::Store => self.store.crash(&mut self.net),
+            Host::Store(n) => self.stores[n].crash(&mut self.net, &mut self.log),
+        }
+        if matches!(host, Host::Router(_) | Host::Store(_)) {
+            let lease = self.net.micros(50_000, 1_500_000);
+            self.net.outside(lease, Outside::Census);
         }
         let wait = if self.net.chance(700) {
             self.net.micros(1_000, 500_000)
@@ -250,7 +288,7 @@ impl World {
     fn with_client(&mut self, client: usize, act: impl FnOnce(&mut Client, &mut Surroundings<'_>)) {
         let mut near = Surroundings {
             net: &mut self.net,
-            log: &self.store.log,
+            log: &self.log,
             checker: &mut self.checker,
             is_quiet: self.is_quiet,
         };

@@ -9,7 +9,8 @@ use im_gateway::session::go_away;
 use protocol::wire::{Account, Membership};
 use protocol::{AccountId, Frame, Refusal, SessionId};
 
-use super::sync::{Refreshing, Registered};
+use super::routes::Registered;
+use super::sync::Refreshing;
 use super::{Gateway, SESSIONS_PER_ACCOUNT_MAX, Seat, WELCOME_MEMBERSHIPS_MAX, now};
 use crate::net::{ConnId, Net, Packet, Timer};
 
@@ -38,7 +39,7 @@ impl Gateway {
             }
         }
         let refreshing = Refreshing::new(id, Some((conn, session)));
-        self.register(net, new, false, Registered::ThenRead(refreshing));
+        self.register(net, new, Registered::ThenRead(refreshing));
     }
 
     pub(super) fn welcome(

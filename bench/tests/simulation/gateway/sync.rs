@@ -1,26 +1,26 @@
-//! How a gateway keeps in step with router and logic: registrations, memberships that are read
-//! again, questions about views, and what the router says.
+//! How a gateway keeps in step with routers and logic: memberships that are read again, questions
+//! about views, and what the routers say.
 
 use bytes::Bytes;
 use im_gateway::notices;
-use im_gateway::registry::{Overtaken, Question, Routes, Sent};
+use im_gateway::registry::{Overtaken, Question, Sent};
 use im_gateway::view::Tick;
 use prost::Message as _;
 use protocol::kind::method;
 use protocol::wire::Membership;
 use protocol::wire::internal::{
     CheckMembers, CheckedMembers, Fanout, HeadHints, MembershipMoved, Memberships, MembershipsPage,
-    Register, Unregister,
 };
 use protocol::{AccountId, ConversationId, Refusal, SequenceNumber, SessionId};
 use std::time::Duration;
 
-use super::{Gateway, QUESTION_TIMEOUT, Then};
+use super::routes::Registered;
+use super::{Gateway, Then};
 use crate::Fault;
 use crate::net::{ConnId, Net, Timer};
 
 const READS_MAX: u32 = 8;
-const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Pushes of a thousand that the gateway that is broken on purpose drops.
 const BROKEN_DROPS: u32 = 150;
@@ -47,14 +47,6 @@ impl Refreshing {
     }
 }
 
-/// What follows when the router knows.
-pub(super) enum Registered {
-    ThenRead(Refreshing),
-    ThenDone(Refreshing),
-    ThenResync,
-    Nothing,
-}
-
 /// The reading of all memberships after a resync.
 #[derive(Default)]
 pub(super) struct ReadAgain {
@@ -67,95 +59,7 @@ pub(super) struct ReadAgain {
 }
 
 impl Gateway {
-    pub(super) fn register(
-        &mut self,
-        net: &mut Net,
-        mut new: Routes,
-        replace: bool,
-        then: Registered,
-    ) {
-        if new == Routes::default() && !replace {
-            return self.follow_registered(net, then);
-        }
-        new.groups.sort_unstable();
-        new.accounts.sort_unstable();
-        let register = Register {
-            gateway_id: self.id.0,
-            replace,
-            groups: new.groups.iter().map(|group| group.to_bytes()).collect(),
-            accounts: new.accounts.iter().map(|account| account.0).collect(),
-        };
-        let body = register.encode_to_vec().into();
-        let asked = self
-            .router
-            .call(net, method::REGISTER, body, QUESTION_TIMEOUT, then);
-        if let Err((then, refusal)) = asked {
-            self.registered(net, then, Err(refusal));
-        }
-    }
-
-    pub(super) fn registered(
-        &mut self,
-        net: &mut Net,
-        then: Registered,
-        outcome: Result<Bytes, Refusal>,
-    ) {
-        match outcome {
-            Ok(body) => {
-                let registered = protocol::wire::internal::Registered::decode(body).unwrap();
-                for head in registered.heads {
-                    self.head(net, &head);
-                }
-                self.follow_registered(net, then);
-            }
-            // When the router is back it is told everything.
-            Err(_) if self.router.conn.is_none() => self.follow_registered(net, then),
-            Err(refusal) => {
-                if !std::mem::replace(&mut self.register_waits, true) {
-                    net.timer(self.me, RETRY_INTERVAL, Timer::Register);
-                }
-                match then {
-                    Registered::ThenRead(refreshing) | Registered::ThenDone(refreshing) => {
-                        self.refreshed(net, refreshing, Err(refusal));
-                    }
-                    Registered::ThenResync | Registered::Nothing => {}
-                }
-            }
-        }
-    }
-
-    fn follow_registered(&mut self, net: &mut Net, then: Registered) {
-        match then {
-            Registered::ThenRead(refreshing) => self.read(net, refreshing),
-            Registered::ThenDone(refreshing) => self.refreshed(net, refreshing, Ok(())),
-            Registered::ThenResync => self.resync(net),
-            Registered::Nothing => {}
-        }
-    }
-
-    pub(super) fn unregister(&self, net: &mut Net, gone: &Routes) {
-        if *gone == Routes::default() {
-            return;
-        }
-        let unregister = Unregister {
-            groups: gone.groups.iter().map(|group| group.to_bytes()).collect(),
-            accounts: gone.accounts.iter().map(|account| account.0).collect(),
-        };
-        self.router.notify(net, method::UNREGISTER, &unregister);
-    }
-
-    pub(super) fn router_up(&mut self, net: &mut Net) {
-        self.registry.doubt();
-        let everything = self.registry.everything();
-        let then = if everything == Routes::default() {
-            Registered::Nothing
-        } else {
-            Registered::ThenResync
-        };
-        self.register(net, everything, true, then);
-    }
-
-    fn read(&mut self, net: &mut Net, mut refreshing: Refreshing) {
+    pub(super) fn read(&mut self, net: &mut Net, mut refreshing: Refreshing) {
         refreshing.reads += 1;
         refreshing.asked_at = self.registry.next_tick();
         refreshing.so_far.clear();
@@ -195,7 +99,7 @@ impl Gateway {
         {
             Ok((new, gone)) => {
                 self.unregister(net, &gone);
-                self.register(net, new, false, Registered::ThenDone(refreshing));
+                self.register(net, new, Registered::ThenDone(refreshing));
             }
             Err(Overtaken) if refreshing.reads < READS_MAX => self.read(net, refreshing),
             Err(Overtaken) => {
@@ -206,7 +110,12 @@ impl Gateway {
     }
 
     /// The memberships are read and registered, or not.
-    fn refreshed(&mut self, net: &mut Net, refreshing: Refreshing, outcome: Result<(), Refusal>) {
+    pub(super) fn refreshed(
+        &mut self,
+        net: &mut Net,
+        refreshing: Refreshing,
+        outcome: Result<(), Refusal>,
+    ) {
         if outcome.is_ok() {
             for membership in &refreshing.so_far {
                 self.ask(net, conversation(&membership.conversation_id));
@@ -232,7 +141,7 @@ impl Gateway {
     }
 
     /// Changes of members may have been missed.
-    fn resync(&mut self, net: &mut Net) {
+    pub(super) fn resync(&mut self, net: &mut Net) {
         self.registry.doubt();
         self.reading.again = true;
         self.read_next_round(net);
@@ -303,7 +212,7 @@ impl Gateway {
         self.ask(net, question.conversation);
     }
 
-    fn head(&mut self, net: &mut Net, head: &protocol::wire::Head) {
+    pub(super) fn head(&mut self, net: &mut Net, head: &protocol::wire::Head) {
         let at = conversation(&head.conversation_id);
         self.registry.head(at, SequenceNumber(head.head));
         self.tidy(net, at);
@@ -336,6 +245,11 @@ impl Gateway {
             return;
         }
         let (push, membership) = notices::entries(fanout).expect("our own router says it");
+        if self.fault == Fault::PushAgain && net.chance(BROKEN_DROPS) {
+            let again = crate::decode(push.frame.bytes(false).clone());
+            let handles = self.seats.values().filter_map(|seat| seat.handle.as_ref());
+            handles.for_each(|handle| handle.answer(&again));
+        }
         let sent = self.registry.push(&push, membership);
         self.tidy(net, push.conversation);
         if matches!(sent, Sent::Heads { .. }) {
@@ -346,7 +260,7 @@ impl Gateway {
     fn moved(&mut self, net: &mut Net, notice: MembershipMoved) {
         let (at, moved, membership) = notices::moved(notice).expect("our own router says it");
         let new = self.registry.moved(at, moved, &membership);
-        self.register(net, new, false, Registered::Nothing);
+        self.register(net, new, Registered::Nothing);
         self.ask(net, at);
     }
 }

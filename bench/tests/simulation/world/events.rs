@@ -37,7 +37,7 @@ impl World {
     fn failed(&mut self, to: Host, target: Host) {
         match to {
             Host::Client(n) => self.clients[n].failed(&mut self.net),
-            Host::Gateway(_) | Host::Logic | Host::Router | Host::Store => {
+            Host::Gateway(_) | Host::Logic | Host::Router(_) | Host::Store(_) => {
                 let wait = self.net.micros(20_000, 150_000);
                 self.net.timer(to, wait, Timer::Dial(target));
             }
@@ -79,23 +79,27 @@ impl World {
             ) => {
                 self.logic.call(net, (conn, id), (method, body), deadline);
             }
-            (Host::Logic, Packet::Answer { id, outcome }) => self.logic.answer(net, id, outcome),
-            (Host::Logic, Packet::Notice { method, body }) => self.logic.notice(net, method, body),
-            (Host::Router, Packet::Call { id, body, .. }) => {
-                self.router.call(net, conn, id, &body);
+            (Host::Logic, Packet::Answer { id, outcome }) => {
+                self.logic.answer(net, (conn, id), outcome);
             }
-            (Host::Router, Packet::Notice { method, body }) => {
-                self.router.notice(net, conn, method, body);
+            (Host::Logic, Packet::Notice { method, body }) => self.logic.notice(net, method, body),
+            (Host::Router(n), Packet::Call { id, body, .. }) => {
+                self.routers[n].call(net, conn, id, &body);
+            }
+            (Host::Router(n), Packet::Notice { method, body }) => {
+                self.routers[n].notice(net, conn, method, body);
             }
             (
-                Host::Store,
+                Host::Store(n),
                 Packet::Call {
                     id, method, body, ..
                 },
             ) => {
-                self.store.call(net, conn, id, method, body);
+                self.stores[n].call(net, &self.log, (conn, id), (method, body));
             }
-            (Host::Store, Packet::Notice { method, body }) => self.store.notice(net, method, body),
+            (Host::Store(n), Packet::Notice { method, body }) => {
+                self.stores[n].notice(net, method, body);
+            }
             (to, packet) => panic!("{packet:?} to {to:?}"),
         }
     }
@@ -109,8 +113,8 @@ impl World {
                     gateway.write(net);
                 }
             }
-            Some(Host::Router) => self.router.pump(net, conn),
-            Some(Host::Store) => self.store.pump(net),
+            Some(Host::Router(n)) => self.routers[n].pump(net, conn),
+            Some(Host::Store(n)) => self.stores[n].pump(net),
             Some(Host::Client(n)) => self.with_client(n, |client, near| client.settle(near)),
             Some(Host::Logic) | None => {}
         }
@@ -126,8 +130,8 @@ impl World {
                 }
             }
             Host::Logic => self.logic.opened(net, conn),
-            Host::Router => {}
-            Host::Store => self.store.opened(net, conn),
+            Host::Router(_) => {}
+            Host::Store(n) => self.stores[n].opened(net, conn),
         }
     }
 
@@ -141,8 +145,8 @@ impl World {
                 }
             }
             Host::Logic => self.logic.closed(net, conn),
-            Host::Router => self.router.closed(conn),
-            Host::Store => self.store.closed(net, conn),
+            Host::Router(n) => self.routers[n].closed(conn),
+            Host::Store(n) => self.stores[n].closed(net, conn),
         }
     }
 
@@ -156,8 +160,8 @@ impl World {
                 }
             }
             Host::Logic => self.logic.timer(net, timer),
-            Host::Router => {}
-            Host::Store => self.store.timer(net, timer),
+            Host::Router(_) => {}
+            Host::Store(n) => self.stores[n].timer(net, &mut self.log, timer),
         }
     }
 }

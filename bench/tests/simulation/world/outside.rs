@@ -23,6 +23,8 @@ impl World {
                 self.net.cut_off.remove(&client);
             }
             Outside::Crash(host) => self.crash(host),
+            Outside::Census => self.census(),
+            Outside::Learn(host) => self.learn(host),
             Outside::Fault if !self.is_quiet => {
                 self.go_wrong();
                 let wait = self.net.micros(20_000, 1_500_000);
@@ -40,14 +42,16 @@ impl World {
     fn go_wrong(&mut self) {
         let client = self.net.pick(self.clients.len());
         let gateway = Host::Gateway(self.net.pick(self.gateways.len()));
-        match self.net.pick(16) {
+        let store = Host::Store(self.net.pick(self.stores.len()));
+        let router = Host::Router(self.net.pick(self.routers.len()));
+        match self.net.pick(18) {
             0 | 1 => self.crash(Host::Client(client)),
             2 => self.crash(gateway),
             3 => self.crash(Host::Logic),
-            4 => self.crash(Host::Router),
-            5 => self.crash(Host::Store),
-            6 => self.break_between(Host::Store, Host::Router),
-            7 => self.break_between(gateway, Host::Router),
+            4 => self.crash(router),
+            5 => self.crash(store),
+            6 => self.break_between(store, router),
+            7 => self.break_between(gateway, router),
             8 => self.break_between(gateway, Host::Logic),
             9 => self.break_between(Host::Client(client), gateway),
             10 => {
@@ -57,6 +61,9 @@ impl World {
                 self.break_between(Host::Client(client), gateway);
             }
             11 => self.drain(gateway),
+            // Its lease ran out, and nothing else happened to it.
+            12 => self.another(store),
+            13 => self.another(router),
             _ => {
                 let conns = self.net.live_conns();
                 if !conns.is_empty() {
