@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use im_store::engine::{EngineError, Readers};
 use im_store::read::Span;
@@ -10,8 +11,12 @@ use im_store::sqlite::{SqliteEngine, SqliteReaders};
 use im_store::writer::Stored;
 use protocol::{AccountId, ErrorCode, SequenceNumber};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::writer::{own, pair, text};
+
+/// Nothing takes longer unless it has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A disk, gone with its value.
 struct Disk {
@@ -34,9 +39,13 @@ impl Disk {
         mounted.then_some(Self { folder })
     }
 
+    /// A file that is just being closed keeps a disk from becoming read-only.
     fn remount(&self, options: &str) {
         let options = format!("remount,{options}");
-        assert!(run("mount", &["-o", &options], self.folder.path()));
+        let deadline = Instant::now() + PATIENCE;
+        while !run("mount", &["-o", &options], self.folder.path()) {
+            assert!(Instant::now() < deadline, "mount -o {options}");
+        }
     }
 
     fn file(&self) -> PathBuf {
