@@ -185,4 +185,8 @@ impl<B: Backend, C: Cache + Default> Backend for With<B, C> {
     async fn set_version(&self, version: i64) {
         self.0.set_version(version).await;
     }
+
+    async fn make_first_version(&self) {
+        self.0.make_first_version().await;
+    }
 }
