@@ -24,6 +24,9 @@ pub(crate) enum Next {
     Stall,
 }
 
+/// A COMMIT that was kept, after its way to the server.
+type Delayed = (OwnedWriteHalf, Vec<u8>);
+
 /// A listener that passes connections on.
 #[derive(Clone)]
 pub(crate) struct Line {
@@ -31,8 +34,7 @@ pub(crate) struct Line {
     next: Arc<Mutex<Next>>,
     stalled: Arc<Notify>,
     released: Arc<Notify>,
-    /// A COMMIT that is delayed, and its way to the server.
-    delayed: Arc<Mutex<Option<(OwnedWriteHalf, Vec<u8>)>>>,
+    delayed: Arc<Mutex<Option<Delayed>>>,
 }
 
 /// COM_QUERY, and how what it says begins.
@@ -141,7 +143,7 @@ impl Line {
 }
 
 /// Passes it on, and leaves the connection open.
-async fn commit((mut server, said): (OwnedWriteHalf, Vec<u8>)) {
+async fn commit((mut server, said): Delayed) {
     server.write_all(&said).await.unwrap();
     server.forget();
 }
