@@ -93,8 +93,11 @@ impl fmt::Display for Faults {
         for column in &columns {
             write!(f, "{column:>8}")?;
         }
-        let all = [(&"all".to_owned(), &self.kinds)];
-        for (target, kinds) in self.targets.iter().chain(all) {
+        let mut all: BTreeMap<String, u64> = BTreeMap::new();
+        for (kind, count) in self.targets.values().flatten() {
+            *all.entry(kind.clone()).or_default() += count;
+        }
+        for (target, kinds) in self.targets.iter().chain([(&"all".to_owned(), &all)]) {
             write!(f, "\n{target:<16}")?;
             for column in &columns {
                 let count = kinds.get(column).copied().unwrap_or_default();
