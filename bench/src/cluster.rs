@@ -348,6 +348,21 @@ async fn first_unready(run: &RunFile) -> Option<String> {
     None
 }
 
+/// Asks again until there is an answer.
+///
+/// # Errors
+/// When it takes too long.
+pub async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> anyhow::Result<T> {
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        if let Some(answer) = ask().await {
+            return Ok(answer);
+        }
+        ensure!(Instant::now() < deadline, "no answer in time");
+        tokio::time::sleep(READY_POLL).await;
+    }
+}
+
 /// Waits until a counter of a tier, summed over its labels, has reached this.
 ///
 /// # Errors

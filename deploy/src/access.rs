@@ -9,8 +9,8 @@ use client_sdk::{
 use protocol::id::ConversationKind;
 use service_kit::clock;
 
+use crate::addresses::Addresses;
 use crate::authority::{Authority, TokenKind};
-use crate::ports::Addresses;
 use crate::screen;
 use crate::state::State;
 use crate::tiers::PLANNER;

@@ -3,7 +3,7 @@
 //!
 //! Not here: any tier, the planner, the SDK. A cluster in production is started by other means.
 //!
-//! Read in this order: [`cli`]; [`state`], [`authority`], [`ports`], [`tiers`], [`supervisor`] and
+//! Read in this order: [`cli`]; [`state`], [`authority`], [`tiers`], [`addresses`], [`ports`], [`supervisor`] and
 //! [`up`], which make a cluster; [`access`], [`upkeep`], [`chat`] and [`render`], by which a person uses it;
 //! [`world`], [`floor`], [`fleet`], [`recorder`], [`goal`], [`story`], [`audit`],
 //! [`report`] and [`demo`], which show it at
@@ -15,6 +15,7 @@ pub mod authority;
 pub mod certificate;
 mod private_file;
 
+pub mod addresses;
 pub mod ports;
 pub mod probe;
 mod process;

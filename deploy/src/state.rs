@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::ports::Addresses;
+use crate::addresses::Addresses;
 use crate::private_file;
 use crate::tiers::{Instance, Tier};
 

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use crate::addresses::Addresses;
 use crate::authority::{Authority, CertificateFiles, FLEET};
-use crate::ports::Addresses;
 
 /// A free Snowflake node, whichever.
 const ANY_NODE: &str = "-1";

@@ -11,9 +11,10 @@ use service_kit::clock;
 use service_kit::config::ConfigError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::addresses::Addresses;
 use crate::authority::{Authority, TokenKind};
 use crate::demo::{self, DemoOptions, Outcome};
-use crate::ports::{Addresses, PortOptions};
+use crate::ports::PortOptions;
 use crate::private_file;
 use crate::screen::{news, say};
 use crate::state::{State, checkout};

@@ -1,9 +1,7 @@
 //! Several processes of each tier that find each other through Redis: any of them may be killed, and
 //! Redis too.
 
-use std::time::Duration;
-
-use bench::cluster::Cluster;
+use bench::cluster::{self, Cluster};
 use deploy::tiers::{Instance, Tier};
 use im_store::testing::MariaDb;
 use nix::sys::signal::Signal;
@@ -13,13 +11,10 @@ use service_kit::registry::Registry;
 use service_kit::testing::RedisServer;
 
 use crate::kills::outlives;
-use crate::people::{Group, Person, WAIT, said, text};
+use crate::people::{Group, Person, said, text};
 
 /// The tiers that may have several processes.
 const TIERS: [Tier; 4] = [Tier::Gateway, Tier::Logic, Tier::Router, Tier::Store];
-
-/// How often is looked whether something has come about.
-const POLL: Duration = Duration::from_millis(50);
 
 async fn two_of_each(redis: &RedisServer, more: &[String]) -> Cluster {
     let mut arguments = vec!["--redis".to_owned(), redis.url()];
@@ -146,16 +141,14 @@ async fn registry(cluster: &Cluster, redis: &RedisServer) -> Registry {
 
 /// The gateway and the session of somebody who has one, once they are known.
 async fn has_a_route(registry: &Registry, account: u64) -> (u64, u64) {
-    let looking = async {
-        loop {
-            let routes = registry.routes_of(account).await.unwrap_or_default();
-            if let [route] = routes[..] {
-                return (route.instance.0, route.session);
-            }
-            tokio::time::sleep(POLL).await;
+    let route = cluster::until(async || {
+        let routes = registry.routes_of(account).await.unwrap_or_default();
+        match routes[..] {
+            [route] => Some((route.instance.0, route.session)),
+            _ => None,
         }
-    };
-    tokio::time::timeout(WAIT, looking).await.expect("a route")
+    });
+    route.await.unwrap()
 }
 
 /// A client that was told of one gateway learns of the other, and needs no more when the first is
