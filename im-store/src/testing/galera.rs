@@ -164,12 +164,14 @@ impl Galera {
         (place.address, place.port).into()
     }
 
-    /// Runs statements in a session of its own, as an administrator would.
+    /// Runs statements in a session of its own, as an administrator would, on all that was committed
+    /// on any node.
     ///
     /// # Errors
     /// When one of them fails.
     pub async fn execute_on(&self, node: usize, sql: &str) -> Result<(), sqlx::Error> {
-        server::execute(&self.url_of(node, "im"), sql).await
+        let causal = format!("SET SESSION wsrep_sync_wait = 15; {sql}");
+        server::execute(&self.url_of(node, "im"), &causal).await
     }
 
     /// kill -9.

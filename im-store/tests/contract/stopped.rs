@@ -64,7 +64,8 @@ impl Process {
         };
         let drain = Drain::new();
         let (link, _) = rpc::connect(to_store, drain.clone());
-        link.up().await;
+        let up = tokio::time::timeout(SEND_TIMEOUT, link.up()).await;
+        up.expect("it is reached, or has said why not");
         Self {
             process,
             link,
