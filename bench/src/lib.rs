@@ -1,7 +1,7 @@
 //! Load, and a cluster to put it on: real processes behind real TLS. The end-to-end tests and the
 //! tidy test live here too.
 //!
-//! Read in this order: [`tally`], [`report`], [`load`], [`cluster`]; then [`record`], [`checker`] and
+//! Read in this order: [`tally`], [`report`], [`load`], [`cluster`], [`wait`]; then [`record`], [`checker`] and
 //! [`chaos`]. Nothing imports this crate.
 
 pub mod tally;
@@ -11,6 +11,7 @@ pub mod report;
 pub mod load;
 
 pub mod cluster;
+pub mod wait;
 
 pub mod record;
 

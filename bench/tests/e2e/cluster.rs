@@ -1,7 +1,8 @@
 //! Several processes of each tier that find each other through Redis: any of them may be killed, and
 //! Redis too.
 
-use bench::cluster::{self, Cluster};
+use bench::cluster::Cluster;
+use bench::wait;
 use deploy::tiers::{Instance, Tier};
 use im_store::testing::MariaDb;
 use nix::sys::signal::Signal;
@@ -23,7 +24,10 @@ async fn two_of_each(redis: &RedisServer, more: &[String]) -> Cluster {
     }
     arguments.extend_from_slice(more);
     let folder = tempfile::tempdir().unwrap();
-    Cluster::start_with(folder, &arguments).await.unwrap()
+    // So that a client soon gives up a gateway that says nothing.
+    let heartbeat = ("IM_GATEWAY__SESSION__HEARTBEAT_INTERVAL_MS", "1000");
+    let started = Cluster::start_told(folder, &arguments, &[heartbeat]);
+    started.await.unwrap()
 }
 
 async fn each_may_be_killed(redis: &RedisServer, more: &[String]) {
@@ -141,7 +145,7 @@ async fn registry(cluster: &Cluster, redis: &RedisServer) -> Registry {
 
 /// The gateway and the session of somebody who has one, once they are known.
 async fn has_a_route(registry: &Registry, account: u64) -> (u64, u64) {
-    let route = cluster::until(async || {
+    let route = wait::until(async || {
         let routes = registry.routes_of(account).await.unwrap_or_default();
         match routes[..] {
             [route] => Some((route.instance.0, route.session)),

@@ -90,7 +90,7 @@ async fn carried_out_although_killed(tier: Tier) {
     let state = cluster.state().to_owned();
     let running = tokio::spawn(async move { demo(&state, CHINESE).await });
     // The group of the demonstration is there and its plan is being made or carried out.
-    bench::cluster::metric_at_least(&cluster, Tier::Store, "im_store_entries_total", 8)
+    bench::wait::metric_at_least(&cluster, Tier::Store, "im_store_entries_total", 8)
         .await
         .unwrap();
     assert!(!running.is_finished(), "the demo was over before the kill");

@@ -1,6 +1,7 @@
 //! What a log shows over the real tiers: taken back, said anew, read back, lacked, trimmed.
 
-use bench::cluster::{Cluster, metric_at_least};
+use bench::cluster::Cluster;
+use bench::wait::metric_at_least;
 use client_sdk::{
     Client, ClientMessageId, Content, ConversationId, EntryKind, ErrorCode, Event, Events,
     MarkKind, Outgoing, Receipt, Relation, SendError, SequenceNumber,
