@@ -117,6 +117,7 @@ impl Dialer {
                 .collect(),
             client_name: self.client_name.clone(),
             token: self.token.clone(),
+            history_generation: 0,
         };
         Frame {
             kind: kind::HELLO,

@@ -89,7 +89,10 @@ impl Marks {
                 }
             })
             .collect();
-        (!marks.is_empty()).then_some(wire::Marks { marks })
+        (!marks.is_empty()).then_some(wire::Marks {
+            marks,
+            history_generation: 0,
+        })
     }
 
     /// What the application has raised since the last time, to be written.

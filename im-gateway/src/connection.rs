@@ -14,7 +14,7 @@ use protocol::limits::{
     HELLO_FRAME_BYTES_MAX,
 };
 use protocol::wire::Membership;
-use protocol::wire::internal::Authenticate;
+use protocol::wire::internal::{Authenticate, MembershipsPage};
 use protocol::{AccountId, Frame, FrameCodec, FrameError, Refusal};
 use service_kit::drain::Drain;
 use service_kit::{clock, tls};
@@ -131,32 +131,23 @@ async fn open(
         }
     };
     let admitted = admit(&introduction, subject, gateway);
-    let (present, account, mut memberships) =
-        match tokio::time::timeout_at(gives_up_at, admitted).await {
-            Ok(Ok(admitted)) => admitted,
-            Ok(Err(refusal)) => {
-                events::not_admitted(&refusal);
-                return Err(Ended::LastWord(session.refuse(&refusal), "refused"));
-            }
-            Err(_) => return Err(give_up(session)),
-        };
-    let fitting = fitting(&memberships);
-    let more = memberships.len() > fitting;
-    memberships.truncate(fitting);
+    let (present, account, mut page) = match tokio::time::timeout_at(gives_up_at, admitted).await {
+        Ok(Ok(admitted)) => admitted,
+        Ok(Err(refusal)) => {
+            events::not_admitted(&refusal);
+            return Err(Ended::LastWord(session.refuse(&refusal), "refused"));
+        }
+        Err(_) => return Err(give_up(session)),
+    };
+    let fitting = fitting(&page.memberships);
+    page.more = page.memberships.len() > fitting;
+    page.memberships.truncate(fitting);
     let (codec, handle) = (frames.decoder_mut(), &present.handle);
     codec.set_frame_bytes_max(FRAME_BYTES_MAX);
     codec.set_zstd(introduction.zstd);
     events::session_began(handle.session, &account, &introduction);
-    let memberships = (memberships, more);
     let list = gateway.listed();
-    let welcome = session.welcome(
-        handle.session,
-        &introduction,
-        account,
-        memberships,
-        list,
-        now(),
-    );
+    let welcome = session.welcome(handle.session, &introduction, account, page, list, now());
     handle.welcome(&welcome);
     Ok(present)
 }
@@ -165,7 +156,7 @@ async fn admit(
     introduction: &Introduction,
     certificate_subject: String,
     gateway: &Arc<Gateway>,
-) -> Result<(Present, protocol::wire::Account, Vec<Membership>), Refusal> {
+) -> Result<(Present, protocol::wire::Account, MembershipsPage), Refusal> {
     let session = gateway.next_session();
     let credential = Authenticate {
         certificate_subject,
@@ -178,8 +169,10 @@ async fn admit(
         gateway: Arc::clone(gateway),
         handle: Arc::new(SessionHandle::new(session, id, introduction.zstd)),
     };
-    let memberships = gateway.arrive(&present.handle).await?;
-    Ok((present, account, memberships))
+    let page = gateway
+        .arrive(&present.handle, introduction.history_generation)
+        .await?;
+    Ok((present, account, page))
 }
 
 /// Reads and writes until one of them ends.

@@ -15,7 +15,8 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use parking_lot::Mutex;
-use protocol::wire::{Mark, Membership};
+use protocol::wire::internal::MembershipsPage;
+use protocol::wire::{self, Membership};
 use protocol::{AccountId, ConversationId, GatewayId, Refusal, SequenceNumber, SessionId};
 use service_kit::clock;
 use service_kit::drain::Drain;
@@ -128,7 +129,8 @@ impl Gateway {
     pub async fn arrive(
         self: &Arc<Self>,
         handle: &Arc<SessionHandle>,
-    ) -> Result<Vec<Membership>, Refusal> {
+        history_generation: u64,
+    ) -> Result<MembershipsPage, Refusal> {
         let registering = {
             let _changing = self.changing.lock();
             let most = self.limits.sessions_per_account_max;
@@ -142,7 +144,8 @@ impl Gateway {
             routes.keep(handle.account.0, handle.session.0, clock::unix_ms());
         }
         registering.or_later(self).await;
-        self.refresh(handle.account, Some(handle.session)).await
+        self.refresh(handle.account, Some(handle.session), history_generation)
+            .await
     }
 
     /// A session ends.
@@ -160,13 +163,20 @@ impl Gateway {
         self: &Arc<Self>,
         account: AccountId,
         but: Option<SessionId>,
-    ) -> Result<Vec<Membership>, Refusal> {
+        history_generation: u64,
+    ) -> Result<MembershipsPage, Refusal> {
         for _ in 0..READS_MAX {
             let asked_at = self.registry.next_tick();
-            let memberships = self.upstream.memberships(account).await?;
+            let page = self
+                .upstream
+                .memberships(account, history_generation)
+                .await?;
             let registering = {
                 let _changing = self.changing.lock();
-                match self.registry.settle(account, &memberships, asked_at, but) {
+                match self
+                    .registry
+                    .settle(account, &page.memberships, asked_at, but)
+                {
                     Ok((new, gone)) => {
                         self.unregister(&gone);
                         self.register(&new)
@@ -175,8 +185,8 @@ impl Gateway {
                 }
             };
             registering.or_later(self).await;
-            self.ask_about(&memberships);
-            return Ok(memberships);
+            self.ask_about(&page.memberships);
+            return Ok(page);
         }
         Err(Refusal::unavailable(
             "the conversations of the account keep changing; try again",
@@ -288,11 +298,12 @@ impl Gateway {
     }
 
     /// An account has these marks.
-    pub fn mark(&self, account: AccountId, marks: &[Mark]) {
+    pub fn mark(&self, account: AccountId, marks: &wire::Marks) {
         let mut waiting = self.marks.lock();
         let dropped = marks
+            .marks
             .iter()
-            .filter(|mark| !waiting.raise(account, mark))
+            .filter(|mark| !waiting.raise(account, mark, marks.history_generation))
             .count();
         drop(waiting);
         events::marks_dropped(dropped);
@@ -339,9 +350,9 @@ impl Gateway {
 
     async fn refresh_all(self: &Arc<Self>, accounts: Vec<AccountId>) -> Vec<AccountId> {
         let refreshes = accounts.into_iter().map(|account| async move {
-            match self.refresh(account, None).await {
-                Ok(memberships) => {
-                    self.tell_heads(account, &memberships);
+            match self.refresh(account, None, 0).await {
+                Ok(page) => {
+                    self.tell_heads(account, &page.memberships);
                     None
                 }
                 Err(refusal) => {

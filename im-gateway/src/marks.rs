@@ -24,13 +24,15 @@ pub struct Marks {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Values {
+    /// The history generation that they are of; one of another generation takes their place.
+    history_generation: u64,
     delivered: u64,
     read: u64,
 }
 
 impl Marks {
     /// An account has these. Returns `false` if there is no room.
-    pub fn raise(&mut self, account: AccountId, mark: &Mark) -> bool {
+    pub fn raise(&mut self, account: AccountId, mark: &Mark, history_generation: u64) -> bool {
         let Ok(conversation) = ConversationId::from_slice(&mark.conversation_id) else {
             return false;
         };
@@ -40,9 +42,23 @@ impl Marks {
             Entry::Vacant(place) if has_room => place.insert(Values::default()),
             Entry::Vacant(_) => return false,
         };
+        if values.history_generation != history_generation {
+            *values = Values {
+                history_generation,
+                ..Values::default()
+            };
+        }
         values.delivered = values.delivered.max(mark.delivered);
         values.read = values.read.max(mark.read);
         true
+    }
+
+    /// Whether a mark of another history generation has come meanwhile.
+    fn is_overtaken(&self, account: AccountId, mark: &Mark, history_generation: u64) -> bool {
+        ConversationId::from_slice(&mark.conversation_id)
+            .ok()
+            .and_then(|conversation| self.newest.get(&(account, conversation)))
+            .is_some_and(|newer| newer.history_generation != history_generation)
     }
 
     /// Takes as many as travel in one notice; `None` when there are none.
@@ -64,6 +80,7 @@ impl Marks {
                         delivered: values.delivered,
                         read: values.read,
                     }),
+                    history_generation: values.history_generation,
                 })
             })
             .collect();
@@ -75,20 +92,22 @@ impl Marks {
         marks
             .marks
             .into_iter()
-            .filter_map(|of| Some((AccountId(of.account_id), of.mark?)))
-            .filter(|(account, mark)| !self.raise(*account, mark))
+            .filter_map(|of| Some((AccountId(of.account_id), of.mark?, of.history_generation)))
+            .filter(|(account, mark, of)| {
+                !self.is_overtaken(*account, mark, *of) && !self.raise(*account, mark, *of)
+            })
             .count()
     }
 }
 
 /// The marks of a client's frame. They have no answer: those that make no sense break the frame.
-pub fn parse(body: Bytes) -> Result<Vec<Mark>, Refusal> {
+pub fn parse(body: Bytes) -> Result<wire::Marks, Refusal> {
     let bad_frame = |message| Refusal::new(ErrorCode::BadFrame, message);
-    let marks = decode_body::<wire::Marks>(body)?.marks;
-    if marks.len() > MARKS_PER_FRAME_MAX {
+    let marks = decode_body::<wire::Marks>(body)?;
+    if marks.marks.len() > MARKS_PER_FRAME_MAX {
         return Err(bad_frame(format!("marks: more than {MARKS_PER_FRAME_MAX}")));
     }
-    for mark in &marks {
+    for mark in &marks.marks {
         ConversationId::from_slice(&mark.conversation_id)
             .map_err(|error| bad_frame(format!("marks: {error}")))?;
     }
@@ -120,7 +139,7 @@ mod tests {
     fn only_the_newest_of_an_account_and_conversation_is_kept() {
         let mut marks = Marks::default();
         for (delivered, read) in [(4, 1), (9, 0), (7, 2)] {
-            assert!(marks.raise(AccountId(1), &mark(7, delivered, read)));
+            assert!(marks.raise(AccountId(1), &mark(7, delivered, read), 1));
         }
         assert_eq!(taken(&mut marks), [(1, 9, 2)]);
         assert!(marks.take().is_none());
@@ -129,21 +148,35 @@ mod tests {
     #[test]
     fn what_is_put_back_never_lowers_what_came_since() {
         let mut marks = Marks::default();
-        marks.raise(AccountId(1), &mark(7, 4, 0));
+        marks.raise(AccountId(1), &mark(7, 4, 0), 1);
         let late = marks.take().unwrap();
-        marks.raise(AccountId(1), &mark(7, 6, 0));
+        marks.raise(AccountId(1), &mark(7, 6, 0), 1);
         assert_eq!(marks.put_back(late), 0);
         assert_eq!(taken(&mut marks), [(1, 6, 0)]);
+    }
+
+    #[test]
+    fn marks_of_the_history_that_was_heard_of_last_take_the_place_of_others() {
+        let mut marks = Marks::default();
+        marks.raise(AccountId(1), &mark(7, 40, 40), 1);
+        let lost = marks.take().unwrap();
+        assert_eq!(lost.marks[0].history_generation, 1);
+        marks.raise(AccountId(1), &mark(7, 40, 0), 1);
+        marks.raise(AccountId(1), &mark(7, 6, 0), 2);
+        assert_eq!(marks.put_back(lost), 0);
+        let kept = marks.take().unwrap().marks;
+        assert_eq!(kept[0].history_generation, 2);
+        assert_eq!(kept[0].mark, Some(mark(7, 6, 0)));
     }
 
     #[test]
     fn they_travel_in_notices_and_are_bounded() {
         let mut marks = Marks::default();
         for group in 1..=MARKS_MAX as u64 {
-            assert!(marks.raise(AccountId(1), &mark(group, 1, 0)));
+            assert!(marks.raise(AccountId(1), &mark(group, 1, 0), 1));
         }
-        assert!(!marks.raise(AccountId(2), &mark(1, 1, 0)));
-        assert!(marks.raise(AccountId(1), &mark(1, 2, 0)), "a known one");
+        assert!(!marks.raise(AccountId(2), &mark(1, 1, 0), 1));
+        assert!(marks.raise(AccountId(1), &mark(1, 2, 0), 1), "a known one");
         let mut notices = 0;
         while let Some(notice) = marks.take() {
             assert!(notice.marks.len() <= MARKS_PER_FRAME_MAX);

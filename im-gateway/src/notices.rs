@@ -39,9 +39,7 @@ pub fn moved(notice: MembershipMoved) -> Result<(ConversationId, Move, Membershi
         head: sequence,
         joined_sequence: sequence,
         readable_from: if notice.history_open { 1 } else { sequence },
-        delivered: 0,
-        read: 0,
-        unread: 0,
+        ..Membership::default()
     };
     Ok((conversation, moved, membership))
 }

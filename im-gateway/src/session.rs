@@ -19,9 +19,8 @@ use protocol::kind::client;
 use protocol::limits::{
     COMPRESS_ABOVE_BYTES, CONTENT_BYTES_MAX, FRAME_BYTES_MAX, PAGES_IN_FLIGHT_MAX, PROTOCOL_VERSION,
 };
-use protocol::wire::{
-    Account, Error, Feature, GoAway, Hello, Limits, Mark, Membership, Ping, Pong, Welcome,
-};
+use protocol::wire::internal::MembershipsPage;
+use protocol::wire::{self, Account, Error, Feature, GoAway, Hello, Limits, Ping, Pong, Welcome};
 use protocol::{ErrorCode, Frame, Refusal, SessionId};
 use tokio::time::Instant;
 
@@ -75,7 +74,7 @@ pub enum Next {
     /// The request is passed on; then [`Session::answer`].
     Pass(Passed),
     /// These are passed on, newest only.
-    Marks(Vec<Mark>),
+    Marks(wire::Marks),
     /// This is written last, and the connection closed.
     Close(Frame),
 }
@@ -91,6 +90,8 @@ pub struct Introduction {
     pub client_name: String,
     /// The token, or empty.
     pub token: String,
+    /// What the client's marks are of.
+    pub history_generation: u64,
 }
 
 /// A request on its way to the logic tier.
@@ -168,13 +169,13 @@ impl Session {
         }
     }
 
-    /// The account is known: the answer to its hello. `memberships` are as many as fit.
+    /// The account is known: the answer to its hello. `page` has as many memberships as fit.
     pub fn welcome(
         &mut self,
         session: SessionId,
         introduction: &Introduction,
         account: Account,
-        (memberships, more_memberships): (Vec<Membership>, bool),
+        page: MembershipsPage,
         gateways: Vec<String>,
         now: Now,
     ) -> Frame {
@@ -189,9 +190,10 @@ impl Session {
             heartbeat_interval_ms: self.rules.heartbeat_interval_ms,
             server_time_ms: now.unix_ms,
             limits: Some(self.limits()),
-            memberships,
-            more_memberships,
+            memberships: page.memberships,
+            more_memberships: page.more,
             gateways,
+            history_generation: page.history_generation,
         };
         answer(client::WELCOME, correlation, &welcome)
     }
@@ -260,6 +262,7 @@ impl Session {
             zstd: hello.features().any(|feature| feature == Feature::Zstd),
             client_name: hello.client_name,
             token: hello.token,
+            history_generation: hello.history_generation,
         })
     }
 

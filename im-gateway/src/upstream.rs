@@ -6,11 +6,11 @@ use bytes::Bytes;
 use prost::Message;
 use protocol::kind::method;
 use protocol::limits::MEMBERSHIPS_PER_PAGE_MAX;
+use protocol::wire::Account;
 use protocol::wire::internal::{
     AccountMarks, Authenticate, Authenticated, CheckMembers, CheckedMembers, ClientReply,
     ClientRequest, Memberships, MembershipsPage,
 };
-use protocol::wire::{Account, Membership};
 use protocol::{AccountId, Refusal, SessionId};
 use service_kit::peers::{Peers, StickyLink};
 use service_kit::rpc;
@@ -49,23 +49,31 @@ impl Upstream {
             .ok_or_else(|| Refusal::internal("an authentication without an account"))
     }
 
-    /// Every conversation of an account.
-    pub async fn memberships(&self, account: AccountId) -> Result<Vec<Membership>, Refusal> {
-        let mut all = Vec::<Membership>::new();
+    /// Every conversation of an account, in one page, for a client whose marks are of this history
+    /// generation.
+    pub async fn memberships(
+        &self,
+        account: AccountId,
+        history_generation: u64,
+    ) -> Result<MembershipsPage, Refusal> {
+        let mut all = MembershipsPage::default();
         loop {
             let question = Memberships {
                 account_id: account.0,
                 after_conversation_id: all
+                    .memberships
                     .last()
                     .map(|last| last.conversation_id.clone())
                     .unwrap_or_default(),
                 limit: MEMBERSHIPS_PER_PAGE_MAX,
+                history_generation,
             };
             let page: MembershipsPage = self
                 .ask(&account.0.to_be_bytes(), method::MEMBERSHIPS, &question)
                 .await?;
             let more = page.more && !page.memberships.is_empty();
-            all.extend(page.memberships);
+            all.memberships.extend(page.memberships);
+            all.history_generation = page.history_generation;
             if !more {
                 return Ok(all);
             }

@@ -103,6 +103,7 @@ impl Listing {
             account_id: caller.account.0,
             after_conversation_id: request.after_conversation_id,
             limit: bounded(request.limit, CONVERSATIONS_PER_PAGE_MAX),
+            history_generation: request.history_generation,
         };
         let to = To::Any(&question.account_id.to_be_bytes());
         let page: MembershipsPage = self

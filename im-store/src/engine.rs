@@ -7,10 +7,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::time::Duration;
 
+use bytes::Bytes;
 use protocol::wire::{Account, AccountKind, CapabilityCard, Entry, Head, MemberMarks, Membership};
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
 use thiserror::Error;
 
+use crate::backup::BackupError;
 use crate::events;
 use crate::read::{Span, Stay};
 use crate::retention::{Kept, Log};
@@ -126,6 +128,17 @@ pub trait Readers: Clone + Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Kept>, EngineError>> + Send;
 
+    /// The generation of the history.
+    fn generation(&self) -> impl Future<Output = Result<u64, EngineError>> + Send;
+
+    /// Up to where each of these conversations is what it was in an earlier generation; `None`:
+    /// this history does not come from that one.
+    fn parted(
+        &self,
+        since: u64,
+        conversations: &[Bytes],
+    ) -> impl Future<Output = Result<Option<Vec<u64>>, EngineError>> + Send;
+
     /// The account of this name, if there is one. The inner error: it is of another kind.
     fn account_of_kind(
         &self,
@@ -154,6 +167,9 @@ pub enum EngineError {
         /// What this build knows.
         known: i64,
     },
+    /// A restore into it has begun and not ended.
+    #[error("a restore into the database did not end: restore again, with --replace")]
+    HalfRestored,
     /// The server would lose, or could not take, what we store.
     #[error("the database server has {name} = {found}, and this server needs {needed}")]
     Setting {
@@ -188,6 +204,12 @@ pub enum EngineError {
     /// A statement failed. Nothing is stored.
     #[error("the database failed")]
     Sql(#[from] sqlx::Error),
+}
+
+impl From<sqlx::Error> for BackupError {
+    fn from(error: sqlx::Error) -> Self {
+        EngineError::from(error).into()
+    }
 }
 
 /// One rare write.

@@ -82,6 +82,13 @@ pub(crate) fn marks_dropped() {
     metrics::counter!("im_store_marks_dropped_frames_total").increment(1);
 }
 
+/// A backup was restored since: what they say is not true of this history.
+pub(crate) fn marks_of_another_history(marks: usize) {
+    if marks > 0 {
+        metrics::counter!("im_store_marks_of_another_history_total").increment(marks as u64);
+    }
+}
+
 pub(crate) fn marks_not_written(refusal: &Refusal) {
     metrics::counter!("im_store_marks_failed_writes_total").increment(1);
     tracing::debug!(%refusal, "marks were not written");

@@ -5,7 +5,7 @@
 //! [`mysql`] answer. The tasks: [`writer`] gathers what arrived while the previous commit ran
 //! (and [`cache`] is what it remembers), [`stream`] tells the router, [`marks`] writes behind,
 //! [`upkeep`] drops what is no longer kept. The shell: [`service`], [`config`], and [`tier`], which
-//! wires them.
+//! wires them. Beside serving: [`backup`].
 
 pub mod shard;
 
@@ -27,6 +27,8 @@ pub mod upkeep;
 pub mod config;
 pub mod service;
 pub mod tier;
+
+pub mod backup;
 
 mod events;
 mod rows;

@@ -1,26 +1,28 @@
-//! The store's process: configuration, telemetry, wiring, serving, draining.
+//! The store's process: configuration, telemetry, wiring, serving, draining; or a task beside.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use im_store::config::{Config, DEFAULTS, ENV_PREFIX};
-use im_store::stream::Ownership;
+use im_store::backup::command::{self, Task};
 use im_store::tier::{self, Wiring};
+use im_store::{config::Config, stream::Ownership};
 use service_kit::admin::Readiness;
 use service_kit::discovery::Discovery;
 use service_kit::drain::{self, Drain};
 use service_kit::peers::PeersConfig;
-use service_kit::{admin, config, exit, listen, telemetry, tls};
+use service_kit::{admin, exit, listen, telemetry, tls};
 
 fn main() -> ExitCode {
     exit::run("im-store", || {
-        let config: Config = config::from_process(ENV_PREFIX, DEFAULTS)?;
-        tokio::runtime::Runtime::new()?.block_on(run(config))
+        let (task, config) = command::from_process()?;
+        tokio::runtime::Runtime::new()?.block_on(run(task, config))
     })
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn run(task: Task, config: Config) -> anyhow::Result<()> {
+    if task != Task::Serve {
+        return Ok(task.carry_out(&config.database.database()?).await?);
+    }
     let telemetry = telemetry::init("im-store", &config.log)?;
     let (drain, readiness) = (Drain::new(), Readiness::new());
     let database = config.database.database()?;
@@ -41,7 +43,6 @@ async fn run(config: Config) -> anyhow::Result<()> {
         sweep_interval: config.retention.interval()?,
     };
     let admin = listen::bind("admin.listen", config.admin.listen).await?;
-
     let address = wiring.listener.local_addr()?;
     drain.spawn(admin::serve(admin, telemetry, readiness, drain.clone()));
     let close = tokio::select! {
@@ -52,8 +53,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     discovery.announce("im-store", address)?;
     tracing::info!(%address, %database, "serving");
     drain::signal().await;
-    let grace = Duration::from_millis(config.drain.grace_ms);
-    let outcome = drain.finish(grace).await;
+    let outcome = drain.finish(config.drain.grace()).await;
     close.await;
     tracing::info!(?outcome, "stopped");
     Ok(())

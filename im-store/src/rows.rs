@@ -84,6 +84,7 @@ pub(crate) fn membership(row: MembershipRow) -> Result<Membership, EngineError> 
         delivered: delivered.map_or(0, number),
         read,
         unread: head.saturating_sub(read.max(joined).max(trimmed)),
+        parted_at: 0,
     })
 }
 

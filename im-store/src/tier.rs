@@ -56,7 +56,7 @@ pub async fn start(
             let owner = Owner::wait(path).await?;
             let engine = SqliteEngine::open(path).await?;
             let readers = SqliteReaders::open(path).await?;
-            let close = wire(engine, readers, wiring, drain);
+            let close = wire(engine, readers, wiring, drain).await?;
             Ok(Box::pin(async move {
                 close.await;
                 drop(owner);
@@ -65,12 +65,18 @@ pub async fn start(
         Database::MySql(address) => {
             let engine = MySqlEngine::open(address).await?;
             let readers = MySqlReaders::open(address);
-            Ok(wire(engine, readers, wiring, drain))
+            wire(engine, readers, wiring, drain).await
         }
     }
 }
 
-fn wire<E: Engine, R: Readers>(engine: E, readers: R, wiring: Wiring, drain: &Drain) -> Close {
+async fn wire<E: Engine, R: Readers>(
+    engine: E,
+    readers: R,
+    wiring: Wiring,
+    drain: &Drain,
+) -> Result<Close, EngineError> {
+    let generation = readers.generation().await?;
     // A router that is away keeps nobody from storing.
     let gate = Readiness::new().gate("im-router");
     let routers = peers::open(wiring.routers, gate, drain);
@@ -88,7 +94,7 @@ fn wire<E: Engine, R: Readers>(engine: E, readers: R, wiring: Wiring, drain: &Dr
         clock::unix_ms,
         drain.clone(),
     ));
-    let service = Arc::new(Service::new(writer, readers.clone(), mark_sink));
+    let service = Arc::new(Service::new(writer, readers.clone(), mark_sink, generation));
     let (listener, tls) = (wiring.listener, wiring.server_tls);
     drain.spawn(rpc::serve(
         listener,
@@ -97,5 +103,5 @@ fn wire<E: Engine, R: Readers>(engine: E, readers: R, wiring: Wiring, drain: &Dr
         service,
         drain.clone(),
     ));
-    Box::pin(async move { readers.close().await })
+    Ok(Box::pin(async move { readers.close().await }))
 }

@@ -139,6 +139,7 @@ const fn is_retryable(code: ErrorCode) -> bool {
         | ErrorCode::Expired
         | ErrorCode::LimitReached
         | ErrorCode::Internal
+        | ErrorCode::OtherHistory
         | ErrorCode::NoSuchEntry => false,
     }
 }

@@ -51,6 +51,7 @@ fn golden_hello() {
         features: vec![wire::Feature::Zstd.into()],
         client_name: "sdk".into(),
         token: "t".into(),
+        history_generation: 0,
     };
     let bytes = Frame {
         kind: kind::client::HELLO,

@@ -110,7 +110,16 @@ pub fn from_process<C: DeserializeOwned>(
     env_prefix: &str,
     default_toml: &str,
 ) -> Result<C, ConfigError> {
-    let file = parse_arguments(std::env::args().skip(1), env_prefix, default_toml)?;
+    from_arguments(std::env::args().skip(1), env_prefix, default_toml)
+}
+
+/// The same with these arguments: what is left when a process has taken its own.
+pub fn from_arguments<C: DeserializeOwned>(
+    arguments: impl Iterator<Item = String>,
+    env_prefix: &str,
+    default_toml: &str,
+) -> Result<C, ConfigError> {
+    let file = parse_arguments(arguments, env_prefix, default_toml)?;
     load(
         &ConfigSource {
             env_prefix,

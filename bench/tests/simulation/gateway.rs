@@ -307,8 +307,9 @@ impl Gateway {
             }
             Next::Marks(marks) => {
                 let Some(handle) = &seat.handle else { return };
-                for mark in &marks {
-                    assert!(self.marks.raise(handle.account, mark), "marks pile up");
+                for mark in &marks.marks {
+                    let of = marks.history_generation;
+                    assert!(self.marks.raise(handle.account, mark, of), "marks pile up");
                 }
                 self.marks_later(net);
             }

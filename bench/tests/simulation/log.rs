@@ -192,12 +192,17 @@ impl Log {
                     delivered,
                     read,
                     unread: 0,
+                    parted_at: 0,
                 })
             })
             .collect();
         let more = memberships.len() > limit;
         memberships.truncate(limit);
-        MembershipsPage { memberships, more }
+        MembershipsPage {
+            memberships,
+            more,
+            history_generation: 0,
+        }
     }
 
     pub(crate) fn heads(&self) -> Vec<Head> {

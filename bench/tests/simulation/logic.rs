@@ -192,6 +192,7 @@ fn question(request: &ClientRequest, now_ms: u64) -> Result<(u16, Bytes, Then), 
                 account_id: account.0,
                 after_conversation_id: list.after_conversation_id,
                 limit: list.limit,
+                history_generation: list.history_generation,
             };
             Ok((method::STORE_MEMBERSHIPS, encode(&question), Then::Listed))
         }

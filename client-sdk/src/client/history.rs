@@ -23,7 +23,7 @@ impl Client {
             conversation_id: conversation.to_bytes(),
             after_sequence: after.0,
             limit,
-            before_sequence: 0,
+            ..wire::Pull::default()
         })
         .await
     }
@@ -40,9 +40,9 @@ impl Client {
         let before = before.map_or(u64::MAX, |before| before.0.max(1));
         self.page(wire::Pull {
             conversation_id: conversation.to_bytes(),
-            after_sequence: 0,
             limit,
             before_sequence: before,
+            ..wire::Pull::default()
         })
         .await
     }

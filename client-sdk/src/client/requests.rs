@@ -104,7 +104,7 @@ impl Client {
             let after = conversations.last().map(|last| last.id);
             let request = wire::ListConversations {
                 after_conversation_id: after.map_or_else(Bytes::new, ConversationId::to_bytes),
-                limit: 0,
+                ..wire::ListConversations::default()
             };
             let page: wire::ConversationPage =
                 self.request(kind::LIST_CONVERSATIONS, &request).await?;

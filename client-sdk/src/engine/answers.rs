@@ -298,8 +298,7 @@ impl Engine {
         let pull = wire::Pull {
             conversation_id: conversation.to_bytes(),
             after_sequence: after.0,
-            limit: 0,
-            before_sequence: 0,
+            ..wire::Pull::default()
         };
         let due = now + ANSWER_TIMEOUT;
         Some(Frame {
@@ -321,7 +320,7 @@ impl Engine {
         session.memberships = Memberships::InFlight;
         let list = wire::ListConversations {
             after_conversation_id: after.map_or_else(Bytes::new, ConversationId::to_bytes),
-            limit: 0,
+            ..wire::ListConversations::default()
         };
         let due = now + ANSWER_TIMEOUT;
         let asked = Asked::Memberships(after);

@@ -265,6 +265,7 @@ pub(crate) fn is_final(refusal: &Refusal) -> bool {
         | Code::RateLimited
         | Code::LimitReached
         | Code::Internal
+        | Code::OtherHistory
         | Code::NoSuchEntry => false,
     }
 }

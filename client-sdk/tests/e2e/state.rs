@@ -169,8 +169,8 @@ impl State {
             server_time_ms: clock::unix_ms().saturating_add_signed(self.clock_ahead_ms),
             limits: None,
             memberships: self.memberships(),
-            more_memberships: false,
             gateways: self.listed.clone(),
+            ..wire::Welcome::default()
         }
     }
 
@@ -200,8 +200,7 @@ impl State {
             joined_sequence: 1,
             readable_from: 1,
             delivered: self.marks.get(&id).copied().unwrap_or(0),
-            read: 0,
-            unread: 0,
+            ..wire::Membership::default()
         }
     }
 

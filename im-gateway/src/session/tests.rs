@@ -2,8 +2,7 @@
 
 use super::*;
 use protocol::limits::MARKS_PER_FRAME_MAX;
-use protocol::wire::Marks;
-use protocol::wire::{Priority, Send, SendAck};
+use protocol::wire::{Mark, Marks, Priority, Send, SendAck};
 
 fn rules() -> SessionConfig {
     SessionConfig {
@@ -44,6 +43,7 @@ fn hello() -> Hello {
         features: vec![Feature::Zstd as i32, 99],
         client_name: "客户端/1".into(),
         token: "t".into(),
+        history_generation: 3,
     }
 }
 
@@ -54,8 +54,8 @@ fn established(now: Now) -> Session {
         panic!("the hello is good");
     };
     let account = Account::default();
-    let none = (vec![], false);
-    session.welcome(SessionId(9), &introduction, account, none, vec![], now);
+    let page = MembershipsPage::default();
+    session.welcome(SessionId(9), &introduction, account, page, vec![], now);
     session
 }
 
@@ -89,20 +89,28 @@ fn a_hello_is_negotiated_and_welcomed() {
         zstd: true,
         client_name: "客户端/1".into(),
         token: "t".into(),
+        history_generation: 3,
     };
     assert_eq!(next, Next::Authenticate(introduction.clone()));
     let account = Account {
         account_id: 4,
         ..Account::default()
     };
-    let (none, list) = ((vec![], false), vec!["gate-1:7443".to_owned()]);
-    let welcome = session.welcome(SessionId(9), &introduction, account, none, list, now);
+    let list = vec!["gate-1:7443".to_owned()];
+    let page = MembershipsPage {
+        history_generation: 8,
+        ..MembershipsPage::default()
+    };
+    let welcome = session.welcome(SessionId(9), &introduction, account, page, list, now);
     assert_eq!((welcome.kind, welcome.correlation), (client::WELCOME, 5));
     let welcome: Welcome = decode_body(welcome.body).unwrap();
     assert_eq!((welcome.version, welcome.session_id), (1, 9));
     assert_eq!(welcome.features, [Feature::Zstd as i32]);
     assert_eq!(welcome.account.unwrap().account_id, 4);
-    assert_eq!(welcome.server_time_ms, 77);
+    assert_eq!(
+        (welcome.server_time_ms, welcome.history_generation),
+        (77, 8)
+    );
     assert_eq!(welcome.gateways, ["gate-1:7443"]);
     assert_eq!(welcome.limits.unwrap().requests_in_flight_max, 2);
 }
@@ -269,9 +277,11 @@ fn faults_of_a_session_are_told_and_only_broken_ones_end_it() {
     };
     let too_many = Marks {
         marks: vec![Mark::default(); MARKS_PER_FRAME_MAX + 1],
+        history_generation: 0,
     };
     let no_conversation = Marks {
         marks: vec![Mark::default()],
+        history_generation: 0,
     };
     let broken_marks = Frame {
         body: Bytes::from_static(b"\xff"),

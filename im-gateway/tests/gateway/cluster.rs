@@ -141,7 +141,7 @@ impl Logic {
                 let of = world.memberships.get(&question.account_id);
                 Ok(rpc::encode(&MembershipsPage {
                     memberships: of.cloned().unwrap_or_default(),
-                    more: false,
+                    ..MembershipsPage::default()
                 }))
             }
             method::CHECK_MEMBERS => {

@@ -282,8 +282,11 @@ async fn marks_are_conflated_and_only_rise() {
             delivered,
             read: 0,
         };
-        anna.send(client::MARKS, 0, &Marks { marks: vec![mark] })
-            .await;
+        let marks = Marks {
+            marks: vec![mark],
+            history_generation: 0,
+        };
+        anna.send(client::MARKS, 0, &marks).await;
     }
     let highest = |world: &cluster::World| {
         let marks = world.marks.iter().filter_map(|of| of.mark.as_ref());
@@ -378,6 +381,7 @@ async fn marks_that_wait_at_a_drain_are_passed_on() {
             delivered,
             read: 0,
         }],
+        history_generation: 0,
     };
     anna.send(client::MARKS, 0, &mark(3)).await;
     let drain = cluster.drain.clone();

@@ -289,6 +289,7 @@ impl State {
         MembershipsPage {
             memberships: page.collect(),
             more: rest.len() > limit,
+            ..MembershipsPage::default()
         }
     }
 

@@ -177,6 +177,7 @@ async fn history_and_marks_pass_through() {
                 delivered: 1,
                 read: 1,
             }),
+            history_generation: 5,
         }],
     };
     let body = rpc::encode(&marks);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use protocol::wire::{Account, Head, Membership};
 use protocol::{AccountId, ConversationId, SequenceNumber};
 
@@ -153,5 +154,17 @@ impl Readers for MySqlReaders {
         limit: u32,
     ) -> Result<Vec<Kept>, EngineError> {
         ask!(self, host => host.oldest(conversation, after, limit))
+    }
+
+    async fn generation(&self) -> Result<u64, EngineError> {
+        ask!(self, host => host.generation())
+    }
+
+    async fn parted(
+        &self,
+        since: u64,
+        conversations: &[Bytes],
+    ) -> Result<Option<Vec<u64>>, EngineError> {
+        ask!(self, host => host.parted(since, conversations))
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! [`MySqlEngine`] is the writer's one connection, to one host until that fails: `batch` looks up
 //! and commits messages, `amend` takes back and drops, `chores` does the rare writes, `schema` the
-//! tables, `session` the settings. [`MySqlReaders`] are the connections that only read. Whatever
-//! another owner was in the way of (deadlock, lock wait,
+//! tables, `backup` copies them, `session` has the settings. [`MySqlReaders`] are the connections
+//! that only read. Whatever another owner was in the way of (deadlock, lock wait,
 //! certification, a key that is taken) is *lost*, at COMMIT too, and decided anew. What becomes of
 //! a message is decided in [`crate::shard`].
 
 mod address;
 mod amend;
+pub(crate) mod backup;
 mod batch;
 mod chores;
 mod hosts;
@@ -27,6 +28,7 @@ use sqlx::mysql::{MySqlConnection, MySqlDatabaseError};
 
 pub use address::{Address, AddressError};
 pub use hosts::MySqlReaders;
+pub use schema::SCHEMA_VERSION;
 pub use session::{IDLE_WRITE_TIMEOUT_S, LOCK_WAIT_TIMEOUT_S, PACKET_BYTES_MIN};
 
 use crate::engine::{Chore, Done, Engine, EngineError};
@@ -99,7 +101,8 @@ impl MySqlEngine {
             commits: 0,
         };
         let mut connection = engine.connect().await?;
-        schema::migrate(&mut connection).await?;
+        schema::migrate(&mut connection, SCHEMA_VERSION).await?;
+        schema::is_whole(&mut connection).await?;
         engine.idle = Some(connection);
         Ok(engine)
     }

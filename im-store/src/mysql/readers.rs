@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use protocol::limits::PULL_PAGE_BYTES_MAX;
 use protocol::wire::{Account, Entry, Head, Membership};
 use protocol::{AccountId, ConversationId, SequenceNumber};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 
+use super::backup::{generation, parted};
 use super::chores::account;
 use super::{session, within};
 use crate::engine::{
@@ -296,6 +298,21 @@ impl Readers for HostReaders {
         .fetch_all(&self.pool);
         let found: Vec<(i64, i64, i64)> = within(READ_TIMEOUT, found).await?;
         Ok(found.into_iter().map(rows::kept).collect())
+    }
+
+    async fn generation(&self) -> Result<u64, EngineError> {
+        generation(&mut *self.pool.acquire().await?).await
+    }
+
+    async fn parted(
+        &self,
+        since: u64,
+        conversations: &[Bytes],
+    ) -> Result<Option<Vec<u64>>, EngineError> {
+        let mut tx = self.pool.begin().await?;
+        let parted = parted(&mut tx, since, conversations).await?;
+        tx.commit().await?;
+        Ok(parted)
     }
 }
 

@@ -1,19 +1,21 @@
 //! The SQLite engine: one file in WAL mode, synced at every commit.
 //!
 //! [`SqliteEngine`] is the writer's one connection: `batch` looks up and commits messages, `amend`
-//! takes back and drops, `chores` does the rare writes. [`SqliteReaders`] are the connections that
-//! only read. [`Owner`] is whose file it is. What becomes of a message is decided in
-//! [`crate::shard`].
+//! takes back and drops, `chores` does the rare writes, `schema` the tables, `backup` copies them.
+//! [`SqliteReaders`] are the connections that only read. [`Owner`] is whose file it is. What becomes
+//! of a message is decided in [`crate::shard`].
 //!
 //! What a loss of power leaves is SQLite's to mend: it syncs the folder with the first sync of a
 //! new log, the log at every commit, and the database before it uses the log's room again. A
 //! checkpoint that fails (a full disk) fails no commit: the log grows until one succeeds.
 
 mod amend;
+pub(crate) mod backup;
 mod batch;
 mod chores;
 mod owner;
 mod readers;
+mod schema;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -23,20 +25,15 @@ use std::time::Duration;
 
 use protocol::{ConversationId, Refusal};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Error};
+use sqlx::{ConnectOptions as _, Error};
 
 pub use owner::Owner;
 pub use readers::SqliteReaders;
+pub use schema::SCHEMA_VERSION;
 
 use crate::engine::{Chore, Done, Engine, EngineError};
 use crate::events;
 use crate::shard::{Append, BatchPlan, ConversationState, Known};
-
-/// What leads from each version to the next, beginning with an empty database.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
-
-/// Names our databases in their header (`PRAGMA application_id`): "IMST".
-const APPLICATION_ID: i64 = 0x494d_5354;
 
 /// How long a statement waits for another owner of the file. Below the senders' timeouts, also
 /// when a write is attempted anew after it.
@@ -69,51 +66,14 @@ impl SqliteEngine {
     }
 
     async fn open_with(options: &SqliteConnectOptions) -> Result<Self, EngineError> {
-        let mut engine = Self {
-            connection: options.connect().await?,
+        let mut connection = options.connect().await?;
+        schema::migrate(&mut connection, SCHEMA_VERSION).await?;
+        Ok(Self {
+            connection,
             is_unsettled: false,
             is_full: false,
             commits: 0,
-        };
-        engine.migrate().await?;
-        Ok(engine)
-    }
-
-    async fn migrate(&mut self) -> Result<(), EngineError> {
-        let mut tx = self.connection.begin_with("BEGIN IMMEDIATE").await?;
-        let application: i64 = sqlx::query_scalar("PRAGMA application_id")
-            .fetch_one(&mut *tx)
-            .await?;
-        let version: i64 = sqlx::query_scalar("PRAGMA user_version")
-            .fetch_one(&mut *tx)
-            .await?;
-        let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
-            .fetch_one(&mut *tx)
-            .await?;
-        let ours = application == APPLICATION_ID;
-        if !ours && tables != 0 {
-            return Err(EngineError::Foreign);
-        }
-        let found = if ours { version } else { 0 };
-        let mut known = 0;
-        for (version, step) in (1..).zip(MIGRATIONS) {
-            if version > found {
-                sqlx::raw_sql(step).execute(&mut *tx).await?;
-            }
-            known = version;
-        }
-        if found > known {
-            return Err(EngineError::Newer { found, known });
-        }
-        if found < known {
-            let versions =
-                format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {known}");
-            sqlx::raw_sql(AssertSqlSafe(versions))
-                .execute(&mut *tx)
-                .await?;
-        }
-        tx.commit().await?;
-        Ok(())
+        })
     }
 }
 

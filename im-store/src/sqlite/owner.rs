@@ -24,23 +24,33 @@ impl Owner {
     pub async fn wait(database: &Path) -> Result<Self, EngineError> {
         let mut stands_by = false;
         loop {
-            // Opened each time: whoever resets a cluster may have removed it meanwhile.
-            let file = File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(lock_of(database))
-                .map_err(EngineError::Lock)?;
-            match file.try_lock() {
-                Ok(()) => return Ok(Self(file)),
-                Err(TryLockError::Error(error)) => return Err(EngineError::Lock(error)),
-                Err(TryLockError::WouldBlock) => {}
+            if let Some(owner) = Self::try_take(database)? {
+                return Ok(owner);
             }
             if !stands_by {
                 stands_by = true;
                 events::stands_by(database);
             }
             tokio::time::sleep(TRY_INTERVAL).await;
+        }
+    }
+
+    /// The file, if nobody owns it.
+    ///
+    /// # Errors
+    /// As [`Owner::wait`].
+    pub fn try_take(database: &Path) -> Result<Option<Self>, EngineError> {
+        // Opened each time: whoever resets a cluster may have removed it meanwhile.
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(lock_of(database))
+            .map_err(EngineError::Lock)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(TryLockError::Error(error)) => Err(EngineError::Lock(error)),
+            Err(TryLockError::WouldBlock) => Ok(None),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use protocol::limits::PULL_PAGE_BYTES_MAX;
 use protocol::wire::{Account, Head, Membership};
@@ -10,6 +11,7 @@ use protocol::{AccountId, ConversationId, SequenceNumber};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
+use super::backup::{generation, parted};
 use super::chores::account;
 use super::options;
 use crate::engine::{
@@ -287,5 +289,20 @@ impl Readers for SqliteReaders {
         .fetch_all(&self.pool)
         .await?;
         Ok(found.into_iter().map(rows::kept).collect())
+    }
+
+    async fn generation(&self) -> Result<u64, EngineError> {
+        generation(&mut *self.pool.acquire().await?).await
+    }
+
+    async fn parted(
+        &self,
+        since: u64,
+        conversations: &[Bytes],
+    ) -> Result<Option<Vec<u64>>, EngineError> {
+        let mut tx = self.pool.begin().await?;
+        let parted = parted(&mut tx, since, conversations).await?;
+        tx.commit().await?;
+        Ok(parted)
     }
 }

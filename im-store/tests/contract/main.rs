@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod backend;
+mod backup;
 mod clock;
 mod cut;
 mod disk;
 mod faults;
 mod galera;
+mod generations;
 mod history;
 mod owners;
 mod poison;
@@ -91,6 +93,13 @@ contract! {
         a_newer_schema_is_refused,
         a_database_of_the_first_version_is_brought_to_this_one,
         a_database_is_opened_again_and_again;
+    backup:
+        a_store_at_work_is_backed_up_as_of_one_moment,
+        a_restore_begins_a_generation_that_says_where_it_parted,
+        what_is_no_whole_backup_touches_nothing,
+        there_is_no_backup_of_nothing;
+    generations:
+        what_is_said_of_another_history_is_not_taken_for_this_one;
     service:
         accounts_are_made_once_and_keep_their_kind,
         names_are_told_apart_byte_by_byte,

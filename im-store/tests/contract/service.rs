@@ -86,13 +86,13 @@ fn start_router(
     (Process(Some(runtime)), address, heard)
 }
 
-struct Store {
-    link: Link,
+pub(crate) struct Store {
+    pub(crate) link: Link,
     drain: Drain,
 }
 
 impl Store {
-    async fn start(
+    pub(crate) async fn start(
         backend: &impl Backend,
         authority: &Authority,
         folder: &Path,
@@ -128,7 +128,7 @@ impl Store {
         Self { link, drain }
     }
 
-    async fn ask<A: Message + Default>(
+    pub(crate) async fn ask<A: Message + Default>(
         &self,
         method: u16,
         ask: &impl Message,
@@ -138,7 +138,7 @@ impl Store {
         rpc::decode(body)
     }
 
-    async fn account(
+    pub(crate) async fn account(
         &self,
         name: &str,
         kind: AccountKind,
@@ -153,7 +153,7 @@ impl Store {
         self.ask(method::ENSURE_ACCOUNT, &ask).await
     }
 
-    async fn append(
+    pub(crate) async fn append(
         &self,
         conversation: ConversationId,
         sender: u64,
@@ -170,7 +170,7 @@ impl Store {
         self.ask(method::APPEND, &ask).await
     }
 
-    async fn group(&self, creator: u64, members: &[u64]) -> ConversationId {
+    pub(crate) async fn group(&self, creator: u64, members: &[u64]) -> ConversationId {
         let members = members.iter().map(|id| MemberChange {
             account_id: *id,
             joined: true,

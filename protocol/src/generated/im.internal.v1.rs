@@ -66,6 +66,9 @@ pub struct AccountMark {
     pub account_id: u64,
     #[prost(message, optional, tag = "2")]
     pub mark: ::core::option::Option<super::super::v1::Mark>,
+    /// As in im.v1.Marks.
+    #[prost(uint64, tag = "15")]
+    pub history_generation: u64,
 }
 /// Method 205 (to logic) and 108 (to the store): the conversations of an account.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -76,6 +79,9 @@ pub struct Memberships {
     pub after_conversation_id: ::prost::bytes::Bytes,
     #[prost(uint32, tag = "3")]
     pub limit: u32,
+    /// The client's: memberships say where its history parted from the store's.
+    #[prost(uint64, tag = "15")]
+    pub history_generation: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct MembershipsPage {
@@ -83,6 +89,9 @@ pub struct MembershipsPage {
     pub memberships: ::prost::alloc::vec::Vec<super::super::v1::Membership>,
     #[prost(bool, tag = "2")]
     pub more: bool,
+    /// The store's.
+    #[prost(uint64, tag = "15")]
+    pub history_generation: u64,
 }
 /// Method 101: append one entry. Answered when it is committed.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -20,6 +20,9 @@ pub struct Hello {
     /// A signed, expiring token. Empty when the TLS handshake carried a client certificate.
     #[prost(string, tag = "5")]
     pub token: ::prost::alloc::string::String,
+    /// The Welcome.history_generation that the client's marks are of; 0: it has none.
+    #[prost(uint64, tag = "15")]
+    pub history_generation: u64,
 }
 /// The answer to Hello (kind 2).
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -54,6 +57,10 @@ pub struct Welcome {
     /// that loses its connection goes to one of them first, then to those that it was configured with.
     #[prost(string, repeated, tag = "11")]
     pub gateways: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Names the history that the server has; a restore of a backup begins another one. 0: the server
+    /// does not say.
+    #[prost(uint64, tag = "15")]
+    pub history_generation: u64,
 }
 /// What the server accepts; a client that keeps to it is never refused for size.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -137,6 +144,10 @@ pub struct Membership {
     /// Entries after the read mark, the join and what retention has dropped; every number counts.
     #[prost(uint64, tag = "8")]
     pub unread: u64,
+    /// When the request named another history generation than the server's: up to and including this
+    /// entry the client's history and the server's are one. What the client has above is not there.
+    #[prost(uint64, tag = "15")]
+    pub parted_at: u64,
 }
 /// Kind 3, either way: "I am here." Answered with Pong.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -323,6 +334,8 @@ pub enum ErrorCode {
     Internal = 21,
     /// The entry that is to be recalled or edited is not there, or no longer.
     NoSuchEntry = 22,
+    /// The request is of another history generation than the server's: connect again, and see Welcome.
+    OtherHistory = 24,
 }
 impl ErrorCode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -354,6 +367,7 @@ impl ErrorCode {
             Self::LimitReached => "ERROR_CODE_LIMIT_REACHED",
             Self::Internal => "ERROR_CODE_INTERNAL",
             Self::NoSuchEntry => "ERROR_CODE_NO_SUCH_ENTRY",
+            Self::OtherHistory => "ERROR_CODE_OTHER_HISTORY",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -382,6 +396,7 @@ impl ErrorCode {
             "ERROR_CODE_LIMIT_REACHED" => Some(Self::LimitReached),
             "ERROR_CODE_INTERNAL" => Some(Self::Internal),
             "ERROR_CODE_NO_SUCH_ENTRY" => Some(Self::NoSuchEntry),
+            "ERROR_CODE_OTHER_HISTORY" => Some(Self::OtherHistory),
             _ => None,
         }
     }
@@ -463,6 +478,9 @@ pub struct Entry {
 pub struct Marks {
     #[prost(message, repeated, tag = "1")]
     pub marks: ::prost::alloc::vec::Vec<Mark>,
+    /// The Welcome.history_generation that they are of. Marks of another one are ignored.
+    #[prost(uint64, tag = "15")]
+    pub history_generation: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Mark {
@@ -490,6 +508,9 @@ pub struct Pull {
     /// of them, in rising order; the next one back is before its first entry.
     #[prost(uint64, tag = "4")]
     pub before_sequence: u64,
+    /// The Welcome.history_generation that `after_sequence` is of. Another one: OTHER_HISTORY.
+    #[prost(uint64, tag = "15")]
+    pub history_generation: u64,
 }
 /// Kind 11: dense and in order; entries that the account may not see are placeholders.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1063,6 +1084,9 @@ pub struct ListConversations {
     pub after_conversation_id: ::prost::bytes::Bytes,
     #[prost(uint32, tag = "2")]
     pub limit: u32,
+    /// As in Hello.
+    #[prost(uint64, tag = "15")]
+    pub history_generation: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ConversationPage {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -60,6 +61,14 @@ pub struct InternalTlsConfig {
 pub struct DrainConfig {
     /// How long what is in flight may take to end, in milliseconds.
     pub grace_ms: u64,
+}
+
+impl DrainConfig {
+    /// The same as a duration.
+    #[must_use]
+    pub const fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace_ms)
+    }
 }
 
 /// The section `[cluster]`: where the processes of several machines find each other.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use im_gateway::handle::SessionHandle;
 use im_gateway::outbox::Outbox;
 use im_gateway::session::go_away;
+use protocol::wire::internal::MembershipsPage;
 use protocol::wire::{Account, Membership};
 use protocol::{AccountId, Frame, Refusal, SessionId};
 
@@ -59,14 +60,15 @@ impl Gateway {
         };
         let more = memberships.len() > WELCOME_MEMBERSHIPS_MAX;
         memberships.truncate(WELCOME_MEMBERSHIPS_MAX);
-        let welcome = seat.session.welcome(
-            handle.session,
-            introduction,
-            account,
-            (memberships, more),
-            self.listed.clone(),
-            now,
-        );
+        let page = MembershipsPage {
+            memberships,
+            more,
+            history_generation: 0,
+        };
+        let listed = self.listed.clone();
+        let welcome =
+            seat.session
+                .welcome(handle.session, introduction, account, page, listed, now);
         handle.welcome(&welcome);
         net.timer_at(self.me, seat.session.gives_up_at(), Timer::Session(conn));
     }

@@ -71,7 +71,7 @@ impl Gateway {
         let question = Memberships {
             account_id: refreshing.account.0,
             after_conversation_id: last.map_or_else(Bytes::new, |m| m.conversation_id.clone()),
-            limit: 0,
+            ..Memberships::default()
         };
         let then = Then::Memberships(refreshing);
         self.ask_logic(net, method::MEMBERSHIPS, &question, then);
