@@ -84,13 +84,19 @@ impl Dialer {
     pub(crate) async fn dial(
         self: Arc<Self>,
         attempt: Attempt,
+        history_generation: u64,
     ) -> Result<(Connection, wire::Welcome), DialError> {
-        tokio::time::timeout(attempt.patience, self.greet(&attempt.address))
+        let greeting = self.greet(&attempt.address, history_generation);
+        tokio::time::timeout(attempt.patience, greeting)
             .await
             .unwrap_or_else(|_| Err(DialError::Failed("no answer in time".into())))
     }
 
-    async fn greet(&self, address: &str) -> Result<(Connection, wire::Welcome), DialError> {
+    async fn greet(
+        &self,
+        address: &str,
+        history_generation: u64,
+    ) -> Result<(Connection, wire::Welcome), DialError> {
         let name = tls::server_name(address).map_err(failed)?;
         let tcp = self.tcp(address).await.map_err(failed)?;
         // A robot's words are small and must not wait for more.
@@ -100,13 +106,14 @@ impl Dialer {
             return Err(DialError::Failed("the server does not speak im/1".into()));
         }
         let mut connection = Connection::new(stream, self.compression);
-        connection.enqueue(&self.hello()).map_err(failed)?;
+        let hello = self.hello(history_generation);
+        connection.enqueue(&hello).map_err(failed)?;
         let welcome = connection.welcome().await?;
         connection.agree(&welcome);
         Ok((connection, welcome))
     }
 
-    fn hello(&self) -> Frame {
+    fn hello(&self, history_generation: u64) -> Frame {
         let hello = wire::Hello {
             min_version: PROTOCOL_VERSION,
             max_version: PROTOCOL_VERSION,
@@ -117,7 +124,7 @@ impl Dialer {
                 .collect(),
             client_name: self.client_name.clone(),
             token: self.token.clone(),
-            history_generation: 0,
+            history_generation,
         };
         Frame {
             kind: kind::HELLO,

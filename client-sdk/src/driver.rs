@@ -271,9 +271,10 @@ impl Driver {
             return;
         };
         let dialer = Arc::clone(&self.dialer);
+        let history_generation = self.engine.history_generation();
         self.link = Link::Dialing(Box::pin(async move {
             let address = attempt.address.clone();
-            (address, dialer.dial(attempt).await)
+            (address, dialer.dial(attempt, history_generation).await)
         }));
     }
 

@@ -4,6 +4,7 @@
 
 mod answers;
 mod journalled;
+mod parting;
 mod session;
 
 use std::sync::Arc;
@@ -66,6 +67,8 @@ pub(crate) struct Engine {
     session: Option<Session>,
     /// The live gateways, as the server said last, until the driver takes them.
     listed: Option<Vec<String>>,
+    /// The history that the marks are of; 0: not known.
+    history_generation: u64,
     in_flight_max: usize,
     marks_due: Instant,
     memberships_due: Instant,
@@ -100,6 +103,7 @@ impl Engine {
             requests: Requests::new(),
             session: None,
             listed: None,
+            history_generation: opened.as_ref().map_or(0, Opened::history_generation),
             in_flight_max: config.in_flight_max.max(1),
             marks_due: now,
             memberships_due: now,
@@ -135,13 +139,14 @@ impl Engine {
         self.inbox.connected(account.id);
         self.session = Some(session);
         self.listed = Some(welcome.gateways.clone());
+        self.enter_history(welcome, now);
         self.news(Event::Connected);
         self.memberships(&welcome.memberships);
         if welcome.more_memberships {
             // The list is read from its beginning, in its own order.
             self.read_memberships(None, now);
         } else {
-            self.inbox.memberships_end();
+            self.memberships_end();
         }
         self.drain_inbox();
         Ok(account)
@@ -236,10 +241,13 @@ impl Engine {
 
     /// The marks that are due; all that there are when the client is about to end.
     pub(crate) fn next_marks(&mut self, now: Instant, last: bool) -> Option<Frame> {
-        if now < self.marks_due && !last {
+        if (now < self.marks_due && !last) || self.is_parting() {
             return None;
         }
-        let marks = self.shared.marks.lock().take()?;
+        let marks = wire::Marks {
+            marks: self.shared.marks.lock().take()?,
+            history_generation: self.history_generation,
+        };
         self.marks_due = now + MARKS_INTERVAL;
         Some(Frame::notice(kind::MARKS, &marks))
     }
@@ -269,6 +277,7 @@ impl Engine {
         for membership in memberships {
             match Conversation::from_wire(membership) {
                 Ok(conversation) => {
+                    self.part(&conversation);
                     let mut marks = self.shared.marks.lock();
                     let (id, delivered) = (conversation.id, conversation.delivered);
                     marks.server_has(id, delivered, conversation.read);
@@ -310,6 +319,9 @@ impl Engine {
                     queue.push_news(Event::Joined { conversation, name });
                 }
                 Output::Left(conversation) => queue.push_news(Event::Left { conversation }),
+                Output::Parted(conversation, at) => {
+                    queue.push_news(Event::Parted { conversation, at });
+                }
                 Output::MembershipsUnsure => {
                     if let Some(session) = &mut self.session
                         && session.doubt_memberships()

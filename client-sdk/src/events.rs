@@ -35,6 +35,11 @@ pub struct Stats {
     pub gateways_passed_over: u64,
     /// Messages of an earlier run that the journal kept, and that are sent again.
     pub recovered: u64,
+    /// Messages that were acknowledged, and are sent again because the server was restored from a
+    /// backup that may not have them.
+    pub resent_after_restore: u64,
+    /// Of these, those that the restored server refuses for good.
+    pub lost_by_restore: u64,
     /// Writes of the journal that failed.
     pub journal_failures: u64,
 }
@@ -67,6 +72,8 @@ counters!(
     reconnects,
     gateways_passed_over,
     recovered,
+    resent_after_restore,
+    lost_by_restore,
     journal_failures,
 );
 
@@ -130,6 +137,15 @@ impl Counters {
 
     pub(crate) fn recovered_one(&self) {
         add(&self.recovered, 1);
+    }
+
+    pub(crate) fn restored_one(&self) {
+        add(&self.resent_after_restore, 1);
+    }
+
+    pub(crate) fn lost_one(&self, conversation: ConversationId, refusal: &Refusal) {
+        add(&self.lost_by_restore, 1);
+        tracing::warn!(%conversation, %refusal, "a message that a restore lost is refused");
     }
 
     pub(crate) fn journal_failed(&self) {

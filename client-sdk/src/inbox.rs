@@ -7,6 +7,7 @@
 
 mod lane;
 mod memberships;
+mod parting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -35,6 +36,8 @@ pub(crate) enum Output {
     },
     Joined(ConversationId, String),
     Left(ConversationId),
+    /// Another history: what was handed over above is not in it.
+    Parted(ConversationId, SequenceNumber),
     /// Something came of a group that is not known: the memberships must be read again.
     MembershipsUnsure,
     /// To be counted.
@@ -49,6 +52,8 @@ pub(crate) enum Output {
 #[derive(Debug)]
 pub(crate) struct Inbox {
     account: AccountId,
+    /// The history that the server has; 0: it does not say.
+    history: u64,
     start_from: StartFrom,
     /// How far an earlier run was, by its own word.
     resume: BTreeMap<ConversationId, SequenceNumber>,
@@ -71,6 +76,7 @@ impl Inbox {
     pub(crate) fn new(start_from: StartFrom) -> Self {
         Self {
             account: AccountId(0),
+            history: 0,
             start_from,
             resume: BTreeMap::new(),
             lanes: BTreeMap::new(),
@@ -117,7 +123,7 @@ impl Inbox {
 
     pub(crate) fn push(&mut self, entry: Entry) {
         let (conversation, sequence) = (entry.conversation, entry.sequence);
-        if !self.is_known(conversation, sequence.0) {
+        if self.is_stale(conversation) || !self.is_known(conversation, sequence.0) {
             return;
         }
         let Some(lane) = self.lanes.get_mut(&conversation) else {
@@ -137,7 +143,7 @@ impl Inbox {
     }
 
     pub(crate) fn head(&mut self, conversation: ConversationId, head: u64) {
-        if self.is_known(conversation, head) {
+        if !self.is_stale(conversation) && self.is_known(conversation, head) {
             self.raise_head(conversation, head);
         }
     }

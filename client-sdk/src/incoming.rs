@@ -45,6 +45,15 @@ pub enum Event {
         /// The last that is missing.
         up_to: SequenceNumber,
     },
+    /// The server was restored from a backup: what this client has of the conversation above this
+    /// entry is not in its history any more. Numbers above are given anew, and messages that were
+    /// handed over may come again under them, with the ids that they had.
+    Parted {
+        /// The conversation.
+        conversation: ConversationId,
+        /// The last entry that is as it was.
+        at: SequenceNumber,
+    },
     /// There is a session: the first one, or one after a loss.
     Connected,
     /// The connection is lost; another is being made.
@@ -100,17 +109,18 @@ impl Events {
     /// The next event, if there is one.
     pub(crate) fn take(&mut self) -> Option<Event> {
         loop {
-            let popped = self.shared.queue.lock().pop()?;
-            if let Some((conversation, sequence)) = popped.passed
-                && self.policy == MarkPolicy::WhenTaken
-                && self
-                    .shared
-                    .marks
-                    .lock()
-                    .raise_delivered(conversation, sequence)
-            {
-                self.shared.nudge.notify_one();
+            let mut queue = self.shared.queue.lock();
+            let popped = queue.pop()?;
+            if let Some((conversation, sequence)) = popped.passed {
+                let mut marks = self.shared.marks.lock();
+                marks.handed_over(conversation, sequence);
+                if self.policy == MarkPolicy::WhenTaken
+                    && marks.raise_delivered(conversation, sequence)
+                {
+                    self.shared.nudge.notify_one();
+                }
             }
+            drop(queue);
             if popped.has_room_again {
                 self.shared.nudge.notify_one();
             }
@@ -257,6 +267,24 @@ impl EventQueue {
         self.items.push_back((Item::Event(event), 0));
     }
 
+    /// Forgets what waits of this conversation above this: it is of another history.
+    pub(crate) fn forget_above(&mut self, conversation: ConversationId, at: SequenceNumber) {
+        self.items.retain(|(item, bytes)| {
+            let passes = match item {
+                Item::Event(Event::Message(message)) => {
+                    Some((message.conversation, message.sequence))
+                }
+                Item::Skip(its, up_to) => Some((*its, *up_to)),
+                Item::Event(_) | Item::Ephemeral(_) => None,
+            };
+            let stays = passes.is_none_or(|(its, up_to)| its != conversation || up_to <= at);
+            if !stays {
+                self.bytes -= bytes;
+            }
+            stays
+        });
+    }
+
     /// The last event.
     pub(crate) fn finish(&mut self, reason: CloseReason) {
         if !self.finished {
@@ -322,6 +350,7 @@ fn replaces(new: &Event, old: &Event) -> bool {
         Event::Joined { conversation, .. } | Event::Left { conversation } => {
             Some((1, Some(*conversation)))
         }
+        Event::Parted { conversation, .. } => Some((2, Some(*conversation))),
         // Each names other entries; they come with pages, which are pulled when there is room.
         Event::Trimmed { .. } | Event::Message(_) | Event::Ephemeral(_) | Event::Closed { .. } => {
             None

@@ -6,8 +6,11 @@
 //!
 //! * A message is durable in the journal before it first leaves. Messages that wait at the same
 //!   time are written together, in one commit; no timer holds them back.
-//! * An ack removes it. Removals are written with the next messages, or within a second; one that
-//!   is lost costs a repeat, which the store answers as a duplicate.
+//! * An ack ends it. That is written with the next messages, or within a second; if it is lost, it
+//!   costs a repeat, which the store answers as a duplicate.
+//! * What was acknowledged is kept for a while: the last 1,024 messages, 4 MiB and seven days. When
+//!   the server has lost some of them, because it was restored from a backup, they are sent again
+//!   under their ids, before all that waits ([`Event::Parted`](crate::Event::Parted)).
 //! * A refusal for good, or [`SendError::NotSent`](crate::SendError::NotSent), removes it too, and
 //!   is told only when the removal is durable: what was told not to be stored never is.
 //! * [`SendError::OutcomeUnknown`](crate::SendError::OutcomeUnknown) keeps it. The next run finds
@@ -168,8 +171,27 @@ pub struct Kept {
     pub owner: Option<JournalOwner>,
     /// The messages, in the order in which they were appended.
     pub entries: Vec<JournalEntry>,
+    /// The messages that were acknowledged last, in the order in which they were appended, each with
+    /// the server's clock at its commit, in milliseconds since the Unix epoch.
+    pub sent: Vec<(JournalEntry, u64)>,
     /// How far the application was in each conversation when it last said so.
     pub marks: Vec<(ConversationId, SequenceNumber)>,
+    /// The history of the server that the marks are of; 0: not known.
+    pub history_generation: u64,
+}
+
+/// Those that are on their way, and those that are acknowledged.
+fn split(
+    all: impl Iterator<Item = (JournalEntry, Option<u64>)>,
+) -> (Vec<JournalEntry>, Vec<(JournalEntry, u64)>) {
+    let (mut entries, mut sent) = (Vec::new(), Vec::new());
+    for (entry, acked) in all {
+        match acked {
+            Some(committed_at_ms) => sent.push((entry, committed_at_ms)),
+            None => entries.push(entry),
+        }
+    }
+    (entries, sent)
 }
 
 /// One thing to write.
@@ -177,9 +199,20 @@ pub struct Kept {
 pub enum Change {
     /// The journal belongs to this account.
     Own(JournalOwner),
+    /// The marks are of this history of the server.
+    History(u64),
     /// Keep this message; one of its conversation and id is replaced in its place.
     Append(JournalEntry),
-    /// Its fate is known; one that is not kept is nothing to do.
+    /// It is acknowledged, and kept as such; one that is not kept is nothing to do.
+    Acked {
+        /// Where it went.
+        conversation: ConversationId,
+        /// Its id.
+        client_message_id: ClientMessageId,
+        /// The server's clock at the commit, in milliseconds since the Unix epoch.
+        committed_at_ms: u64,
+    },
+    /// It is not kept any more; one that is not kept is nothing to do.
     Remove {
         /// Where it went.
         conversation: ConversationId,

@@ -23,11 +23,17 @@ pub(crate) struct Marks {
     done: HashMap<ConversationId, SequenceNumber>,
     /// Of these, what was raised since they were last taken for the journal.
     unwritten: HashSet<ConversationId>,
+    /// Conversations whose history is another one since: how far that was handed over. A mark above
+    /// is still of the one that is gone.
+    parted: HashMap<ConversationId, SequenceNumber>,
 }
 
 impl Marks {
     /// Returns whether there was nothing to send before, and now there is.
     pub(crate) fn raise_delivered(&mut self, at: ConversationId, to: SequenceNumber) -> bool {
+        if self.is_of_another_history(at, to) {
+            return false;
+        }
         self.note_done(at, to);
         let mark = self.ours.entry(at).or_default();
         if to <= mark.delivered {
@@ -39,6 +45,9 @@ impl Marks {
 
     /// What is read is delivered too. Returns as [`Marks::raise_delivered`] does.
     pub(crate) fn raise_read(&mut self, at: ConversationId, to: SequenceNumber) -> bool {
+        if self.is_of_another_history(at, to) {
+            return false;
+        }
         self.note_done(at, to);
         let mark = self.ours.entry(at).or_default();
         if to <= mark.read {
@@ -70,7 +79,7 @@ impl Marks {
     }
 
     /// The next frame's worth, which counts as sent from now on.
-    pub(crate) fn take(&mut self) -> Option<wire::Marks> {
+    pub(crate) fn take(&mut self) -> Option<Vec<wire::Mark>> {
         let some: Vec<_> = self
             .unsent
             .iter()
@@ -89,10 +98,7 @@ impl Marks {
                 }
             })
             .collect();
-        (!marks.is_empty()).then_some(wire::Marks {
-            marks,
-            history_generation: 0,
-        })
+        (!marks.is_empty()).then_some(marks)
     }
 
     /// What the application has raised since the last time, to be written.
@@ -108,6 +114,29 @@ impl Marks {
         self.raise_delivered(at, to);
         self.done.insert(at, to);
         self.unwritten.remove(&at);
+    }
+
+    /// Above this entry the history is another one: what was marked there is forgotten.
+    pub(crate) fn part(&mut self, conversation: ConversationId, at: SequenceNumber) {
+        if let Some(mark) = self.ours.get_mut(&conversation) {
+            mark.delivered = mark.delivered.min(at);
+            mark.read = mark.read.min(at);
+        }
+        if let Some(done) = self.done.get_mut(&conversation) {
+            *done = (*done).min(at);
+        }
+        self.parted.insert(conversation, at);
+    }
+
+    /// The application was handed this.
+    pub(crate) fn handed_over(&mut self, conversation: ConversationId, sequence: SequenceNumber) {
+        if let Some(handed) = self.parted.get_mut(&conversation) {
+            *handed = (*handed).max(sequence);
+        }
+    }
+
+    fn is_of_another_history(&self, at: ConversationId, to: SequenceNumber) -> bool {
+        self.parted.get(&at).is_some_and(|handed| to > *handed)
     }
 
     fn note_done(&mut self, at: ConversationId, to: SequenceNumber) {
@@ -130,6 +159,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_mark_of_a_history_that_is_gone_is_not_taken_for_the_new_one() {
+        let mut marks = Marks::default();
+        let at = ConversationId::group(1);
+        marks.raise_read(at, SequenceNumber(50));
+        marks.take_unwritten();
+        marks.part(at, SequenceNumber(20));
+        marks.server_has(at, SequenceNumber(18), SequenceNumber(10));
+        // The application marks late what it had taken before.
+        assert!(!marks.raise_delivered(at, SequenceNumber(51)));
+        assert!(!marks.raise_read(at, SequenceNumber(50)));
+        let sent = marks.take().unwrap();
+        assert_eq!((sent[0].delivered, sent[0].read), (20, 20));
+        marks.handed_over(at, SequenceNumber(21));
+        assert!(marks.raise_delivered(at, SequenceNumber(21)));
+        assert!(!marks.raise_delivered(at, SequenceNumber(50)));
+        assert_eq!(marks.take_unwritten(), [(at, SequenceNumber(21))]);
+    }
+
+    #[test]
     fn marks_only_rise_and_the_newest_is_sent_once() {
         let mut marks = Marks::default();
         let at = ConversationId::group(1);
@@ -137,7 +185,7 @@ mod tests {
         assert!(!marks.raise_delivered(at, SequenceNumber(5)));
         assert!(!marks.raise_delivered(at, SequenceNumber(4)));
         assert!(!marks.raise_read(at, SequenceNumber(2)));
-        let sent = marks.take().unwrap().marks;
+        let sent = marks.take().unwrap();
         assert_eq!((sent.len(), sent[0].delivered, sent[0].read), (1, 5, 2));
         assert!(marks.take().is_none());
     }
@@ -149,7 +197,7 @@ mod tests {
         marks.raise_delivered(at, SequenceNumber(5));
         marks.take();
         marks.server_has(at, SequenceNumber(4), SequenceNumber::ZERO);
-        assert_eq!(marks.take().unwrap().marks[0].delivered, 5);
+        assert_eq!(marks.take().unwrap()[0].delivered, 5);
         marks.server_has(at, SequenceNumber(9), SequenceNumber::ZERO);
         assert!(marks.take().is_none());
         assert!(!marks.raise_delivered(at, SequenceNumber(7)));

@@ -329,6 +329,8 @@ pub struct Conversation {
     /// Entries after the *read* mark and the join that are still there, as of then. Every number
     /// counts: the account's own messages, changes of members, placeholders.
     pub unread: u64,
+    /// Up to where an older history of the client's is this one.
+    pub(crate) parted_at: SequenceNumber,
     /// The entry by which the account joined.
     pub(crate) joined: SequenceNumber,
 }
@@ -343,6 +345,7 @@ impl Conversation {
             delivered: SequenceNumber(membership.delivered),
             read: SequenceNumber(membership.read),
             unread: membership.unread,
+            parted_at: SequenceNumber(membership.parted_at),
             joined: SequenceNumber(membership.joined_sequence),
         })
     }

@@ -81,6 +81,8 @@ pub(crate) struct Outbox<R> {
     in_flight: usize,
     window: usize,
     last_ticket: u64,
+    /// Tickets that go before all others count down from the middle.
+    first_ticket: u64,
 }
 
 impl<R> Outbox<R> {
@@ -93,13 +95,24 @@ impl<R> Outbox<R> {
             resting: HashSet::new(),
             in_flight: 0,
             window: 0,
-            last_ticket: 0,
+            last_ticket: u64::MAX / 2,
+            first_ticket: u64::MAX / 2 + 1,
         }
     }
 
     pub(crate) fn accept(&mut self, letter: Letter, reply: R) -> Ticket {
         self.last_ticket += 1;
-        let ticket = Ticket(self.last_ticket);
+        self.accept_as(Ticket(self.last_ticket), letter, reply)
+    }
+
+    /// One that goes before all that wait, and that was sent before.
+    pub(crate) fn accept_before(&mut self, letter: Letter, reply: R) {
+        self.first_ticket -= 1;
+        let ticket = self.accept_as(Ticket(self.first_ticket), letter, reply);
+        self.doubt(ticket);
+    }
+
+    fn accept_as(&mut self, ticket: Ticket, letter: Letter, reply: R) -> Ticket {
         let conversation = letter.conversation;
         self.deadlines.insert((letter.deadline, ticket));
         self.lanes
@@ -124,6 +137,10 @@ impl<R> Outbox<R> {
     /// One of an earlier run, which may have sent it.
     pub(crate) fn accept_again(&mut self, letter: Letter, reply: R) {
         let ticket = self.accept(letter, reply);
+        self.doubt(ticket);
+    }
+
+    fn doubt(&mut self, ticket: Ticket) {
         if let Some(waiting) = self.waiting.get_mut(&ticket) {
             waiting.doubtful = true;
         }

@@ -230,6 +230,7 @@ impl Robot {
                     up_to,
                     ..
                 } => self.mark(&ledger, conversation, up_to),
+                Event::Parted { conversation, at } => ledger.lock().part(conversation, at),
                 Event::Ephemeral(_)
                 | Event::Joined { .. }
                 | Event::Left { .. }

@@ -6,7 +6,9 @@
 //! once and many are written together. Bounded in messages and bytes; one more is refused.
 
 mod batch;
+mod sent;
 mod shelf;
+mod stored;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,9 +19,10 @@ use tokio::time::Instant;
 
 pub(crate) use self::batch::Outcome;
 use self::batch::{Batch, Owed, doubted, not_written, unknown};
+use self::sent::Sent;
 use self::shelf::{Key, Shelf};
 use crate::error::SendError;
-use crate::journal::{Change, JournalEntry, JournalError, JournalOwner};
+use crate::journal::{Change, JournalEntry, JournalError, JournalOwner, Kept};
 use crate::outbox::Letter;
 
 /// How long removals wait for something to be written with.
@@ -41,6 +44,7 @@ type Writing<R, W> = (Batch<R, W>, Arc<[Change]>);
 #[derive(Debug)]
 pub(crate) struct Scribe<R, W> {
     shelf: Shelf,
+    sent: Sent,
     next: Batch<R, W>,
     writing: Option<Writing<R, W>>,
     /// Since when removals wait.
@@ -51,17 +55,22 @@ pub(crate) struct Scribe<R, W> {
 }
 
 impl<R, W> Scribe<R, W> {
-    /// A journal that keeps these messages of an earlier run, which are on their way again.
-    pub(crate) fn new(messages_max: usize, bytes_max: usize, entries: &[JournalEntry]) -> Self {
+    /// A journal that keeps messages of an earlier run, of which the entries are on their way again.
+    pub(crate) fn new(messages_max: usize, bytes_max: usize, kept: &Kept) -> Self {
         let mut scribe = Self {
             shelf: Shelf::new(messages_max, bytes_max),
+            sent: Sent::default(),
             next: Batch::new(),
             writing: None,
             removals_since: None,
             rest_until: None,
             due: None,
         };
-        for entry in entries {
+        for (entry, committed_at_ms) in &kept.sent {
+            let key = (entry.conversation, entry.client_message_id);
+            scribe.keep_sent(key, &entry.send, *committed_at_ms);
+        }
+        for entry in &kept.entries {
             scribe.shelf.keep(
                 (entry.conversation, entry.client_message_id),
                 entry.send.len(),
@@ -92,13 +101,6 @@ impl<R, W> Scribe<R, W> {
     /// Takes in one that does not wait, nor is kept out by the bounds.
     pub(crate) fn admit_urgent(&mut self, letter: &Letter) {
         self.append(letter);
-    }
-
-    /// Stored.
-    pub(crate) fn acked(&mut self, letter: &Letter, now: Instant) {
-        if self.release(letter) {
-            self.removals_since.get_or_insert(now);
-        }
     }
 
     /// Certainly not stored, which is told when the removal is written; at once if there is none.
@@ -226,16 +228,19 @@ impl<R, W> Scribe<R, W> {
                         again.push(change.clone());
                     }
                 }
-                Change::Own(_) | Change::Remove { .. } => again.push(change.clone()),
+                Change::Own(_)
+                | Change::History(_)
+                | Change::Acked { .. }
+                | Change::Remove { .. } => again.push(change.clone()),
                 Change::Mark { .. } => {}
             }
         }
-        if again
-            .iter()
-            .any(|change| matches!(change, Change::Remove { .. }))
-        {
+        let may_wait =
+            |change: &Change| matches!(change, Change::Remove { .. } | Change::Acked { .. });
+        if again.iter().any(may_wait) {
             self.removals_since.get_or_insert(now);
         }
+        self.next.urgent |= !again.iter().all(may_wait);
         again.append(&mut self.next.changes);
         self.next.changes = again;
         for (conversation, delivered) in batch.marks {
@@ -316,7 +321,11 @@ impl<R, W> Scribe<R, W> {
             self.shelf.disown(&key);
             self.next.changes.retain(|change| match change {
                 Change::Append(entry) => (entry.conversation, entry.client_message_id) != key,
-                Change::Own(_) | Change::Remove { .. } | Change::Mark { .. } => true,
+                Change::Own(_)
+                | Change::History(_)
+                | Change::Acked { .. }
+                | Change::Remove { .. }
+                | Change::Mark { .. } => true,
             });
             let error = SendError::NotSent {
                 client_message_id: letter.id,
@@ -337,8 +346,9 @@ impl<R, W> Scribe<R, W> {
     }
 
     fn append(&mut self, letter: &Letter) {
-        self.shelf
-            .keep((letter.conversation, letter.id), letter.body.len(), false);
+        let key = (letter.conversation, letter.id);
+        self.sent.forget(&key);
+        self.shelf.keep(key, letter.body.len(), false);
         self.next.changes.push(Change::Append(JournalEntry {
             conversation: letter.conversation,
             client_message_id: letter.id,

@@ -212,6 +212,7 @@ impl Chat {
             | Event::Joined { .. }
             | Event::Left { .. }
             | Event::Trimmed { .. }
+            | Event::Parted { .. }
             | Event::Connected => {}
         }
         Ok(())

@@ -275,6 +275,7 @@ impl Listener {
                 | Event::Joined { .. }
                 | Event::Left { .. }
                 | Event::Trimmed { .. }
+                | Event::Parted { .. }
                 | Event::Connected
                 | Event::Closed { .. } => {}
             }

@@ -157,6 +157,12 @@ impl Bridge {
             Event::Left { conversation } => {
                 self.groups.remove(&conversation);
             }
+            Event::Parted { conversation, .. } => {
+                // All that is known of it is a fold of its log, which is another one now.
+                if self.groups.remove(&conversation).is_some() {
+                    self.begin(conversation, SequenceNumber::ZERO);
+                }
+            }
             Event::Trimmed {
                 conversation,
                 up_to,

@@ -188,8 +188,8 @@ impl Robot {
             Some(Told::Connected) => self.link(String::new()),
             Some(Told::Disconnected { reason }) => self.link(reason),
             Some(Told::Ephemeral(ephemeral)) => self.passing(&ephemeral),
-            // Nothing is trimmed: what lacks is missed.
-            Some(Told::Trimmed { .. }) => {}
+            // Nothing is trimmed or restored: what lacks is missed.
+            Some(Told::Trimmed { .. } | Told::Parted { .. }) => {}
             Some(Told::Closed { .. }) | None => return false,
         }
         true

@@ -77,6 +77,7 @@ async fn members_come_and_go_and_see_what_they_are_entitled_to() {
             Event::Ephemeral(_)
             | Event::Left { .. }
             | Event::Trimmed { .. }
+            | Event::Parted { .. }
             | Event::Connected
             | Event::Disconnected { .. }
             | Event::Closed { .. } => {}

@@ -128,7 +128,7 @@ impl Engine {
                     return;
                 };
                 self.shared.counters.acknowledged();
-                self.stored(&settled.letter, now);
+                self.stored(&settled.letter, ack.committed_at_ms, now);
                 settled.reply.settle(Ok(Receipt {
                     client_message_id: settled.letter.id,
                     sequence: SequenceNumber(ack.sequence),
@@ -178,6 +178,12 @@ impl Engine {
             .and_then(PullPage::from_wire);
         match page {
             Ok(page) => self.inbox.page(conversation, page, until),
+            Err(refusal) if refusal.code == ErrorCode::OtherHistory => {
+                // The next session says where the histories parted.
+                if let Some(session) = &mut self.session {
+                    session.fault = Some(refusal);
+                }
+            }
             Err(refusal) => {
                 events::pull_refused(conversation, &refusal);
                 self.inbox.pull_failed(conversation, Some(&refusal), until);
@@ -210,7 +216,7 @@ impl Engine {
             self.read_memberships(last, now);
         } else {
             self.memberships_due = Session::memberships_due(now);
-            self.inbox.memberships_end();
+            self.memberships_end();
             if let Some(session) = &mut self.session {
                 session.memberships = Memberships::Known;
             }
@@ -293,12 +299,17 @@ impl Engine {
     }
 
     pub(super) fn next_pull(&mut self, now: Instant) -> Option<Frame> {
+        if self.is_parting() {
+            return None;
+        }
         let session = self.session.as_mut()?;
         let (conversation, after) = self.inbox.next_pull(now)?;
         let pull = wire::Pull {
             conversation_id: conversation.to_bytes(),
             after_sequence: after.0,
-            ..wire::Pull::default()
+            limit: 0,
+            before_sequence: 0,
+            history_generation: session.history_generation,
         };
         let due = now + ANSWER_TIMEOUT;
         Some(Frame {
@@ -320,7 +331,8 @@ impl Engine {
         session.memberships = Memberships::InFlight;
         let list = wire::ListConversations {
             after_conversation_id: after.map_or_else(Bytes::new, ConversationId::to_bytes),
-            ..wire::ListConversations::default()
+            limit: 0,
+            history_generation: self.history_generation,
         };
         let due = now + ANSWER_TIMEOUT;
         let asked = Asked::Memberships(after);

@@ -1,12 +1,13 @@
 //! The way of a send around the journal: into it before it leaves, out of it at its end. Without a
 //! journal it is the short way.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prost::Message as _;
 use protocol::wire::{self, Priority};
 use protocol::{ConversationId, SequenceNumber};
-use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -15,7 +16,7 @@ use crate::clock;
 use crate::config::ClientConfig;
 use crate::error::SendError;
 use crate::events;
-use crate::journal::{Change, JournalError, JournalOwner, Kept};
+use crate::journal::{Change, JournalEntry, JournalError, JournalOwner, Kept};
 use crate::message::Account;
 use crate::outbox::{Letter, Settled};
 use crate::scribe::{Outcome, Scribe};
@@ -31,6 +32,10 @@ impl Opened {
     pub(super) fn marks(&self) -> impl Iterator<Item = (ConversationId, SequenceNumber)> {
         self.kept.marks.iter().copied()
     }
+
+    pub(super) const fn history_generation(&self) -> u64 {
+        self.kept.history_generation
+    }
 }
 
 /// The journal's side of the engine.
@@ -39,6 +44,8 @@ pub(super) struct Desk {
     owner: Option<JournalOwner>,
     scribe: Scribe<SendReply, PersistReply>,
     recovered: Vec<Recovered>,
+    /// The marks that it has been given to keep.
+    marks: BTreeMap<ConversationId, SequenceNumber>,
     /// It failed and has not worked since: said once.
     is_failing: bool,
 }
@@ -57,35 +64,62 @@ impl Engine {
         let (messages_max, bytes_max) = (config.journal_messages_max, config.journal_bytes_max);
         let mut desk = Desk {
             place,
+            scribe: Scribe::new(messages_max, bytes_max, &kept),
             owner: kept.owner,
-            scribe: Scribe::new(messages_max, bytes_max, &kept.entries),
             recovered: Vec::new(),
+            marks: kept.marks.into_iter().collect(),
             is_failing: false,
         };
         for entry in kept.entries {
-            let priority = wire::Send::decode(entry.send.clone())
-                .map_or(Priority::Chat, |send| send.priority());
             let (sender, outcome) = oneshot::channel();
             desk.recovered.push(Recovered {
                 conversation: entry.conversation,
                 id: entry.client_message_id,
                 outcome,
             });
-            let letter = Letter {
-                conversation: entry.conversation,
-                id: entry.client_message_id,
-                body: entry.send,
-                priority,
-                deadline: clock::after(now, Duration::MAX),
-            };
             let reply = SendReply {
                 outcome: Some(sender),
                 room: None,
             };
-            self.outbox.accept_again(letter, reply);
+            self.outbox.accept_again(letter(entry, now), reply);
             self.shared.counters.recovered_one();
         }
         self.desk = Some(desk);
+    }
+
+    /// A restore may have lost what the journal has as stored. It goes again, before all that waits;
+    /// the store answers what it still has.
+    pub(super) fn send_what_may_be_lost(&mut self, now: Instant) {
+        let Some(desk) = &mut self.desk else {
+            return;
+        };
+        // The last first, because each goes before the one before it.
+        for entry in desk.scribe.unstore().into_iter().rev() {
+            let reply = SendReply {
+                outcome: None,
+                room: None,
+            };
+            self.outbox.accept_before(letter(entry, now), reply);
+            self.shared.counters.restored_one();
+        }
+    }
+
+    /// The journal's mark is of another history above this.
+    pub(super) fn lower_journal(&mut self, conversation: ConversationId, at: SequenceNumber) {
+        if let Some(desk) = &mut self.desk
+            && let Some(mark) = desk.marks.get_mut(&conversation)
+            && *mark > at
+        {
+            *mark = at;
+            desk.scribe.lower(conversation, at);
+        }
+    }
+
+    /// The marks are of this history from now on.
+    pub(super) fn write_history(&mut self, history_generation: u64) {
+        if let Some(desk) = &mut self.desk {
+            desk.scribe.history(history_generation);
+        }
     }
 
     /// What is sent again, and what becomes of it. Once.
@@ -132,6 +166,7 @@ impl Engine {
         match &mut self.desk {
             Some(desk) => {
                 let marks = self.shared.marks.lock().take_unwritten();
+                desk.marks.extend(marks.iter().copied());
                 desk.scribe.persist(marks, reply);
             }
             None => reply.settle(Err(JournalError::NoJournal)),
@@ -172,15 +207,19 @@ impl Engine {
         self.desk.as_ref()?.scribe.next_wake(after)
     }
 
-    pub(super) fn stored(&mut self, letter: &Letter, now: Instant) {
+    pub(super) fn stored(&mut self, letter: &Letter, committed_at_ms: u64, now: Instant) {
         if let Some(desk) = &mut self.desk {
-            desk.scribe.acked(letter, now);
+            desk.scribe.acked(letter, committed_at_ms, now);
         }
     }
 
     /// A send has come to an end without an ack.
     pub(super) fn gave_up(&mut self, settled: Settled<SendReply>, error: SendError, now: Instant) {
         let Settled { letter, reply, .. } = settled;
+        if let (None, SendError::Refused(refusal)) = (&reply.outcome, &error) {
+            let counters = &self.shared.counters;
+            counters.lost_one(letter.conversation, refusal);
+        }
         let told = match &mut self.desk {
             None => Some((reply, error)),
             Some(desk) if matches!(error, SendError::OutcomeUnknown { .. }) => {
@@ -223,5 +262,18 @@ impl Engine {
                 Outcome::Persisted(reply, done) => reply.settle(done),
             }
         }
+    }
+}
+
+/// One that the journal keeps goes for as long as it takes.
+fn letter(entry: JournalEntry, now: Instant) -> Letter {
+    let priority =
+        wire::Send::decode(entry.send.clone()).map_or(Priority::Chat, |send| send.priority());
+    Letter {
+        conversation: entry.conversation,
+        id: entry.client_message_id,
+        body: entry.send,
+        priority,
+        deadline: clock::after(now, Duration::MAX),
     }
 }

@@ -60,6 +60,8 @@ pub(crate) struct Session {
     last_correlation: u32,
     /// What the server answers at once, of everything that is asked.
     pub(super) requests_max: usize,
+    /// What the server has; 0: it does not say.
+    pub(super) history_generation: u64,
     interval: Duration,
     heard_at: Instant,
     ping_due: Instant,
@@ -87,6 +89,7 @@ impl Session {
             due: BTreeSet::new(),
             last_correlation: 1,
             requests_max,
+            history_generation: welcome.history_generation,
             interval,
             heard_at: now,
             ping_due: now + interval,

@@ -1,5 +1,7 @@
 //! Answers and their questions, turns, and when the engine wants to be woken.
 
+mod parting;
+
 use prost::Message as _;
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode};
 use tokio::sync::oneshot;

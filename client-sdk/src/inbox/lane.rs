@@ -20,6 +20,8 @@ pub(super) enum PullState {
 /// One conversation.
 #[derive(Debug)]
 pub(super) struct Lane {
+    /// The history that it was read from.
+    pub(super) history: u64,
     pub(super) next: u64,
     pub(super) head: u64,
     /// The highest head heard of since the pull in flight was sent: its page may not know it.
@@ -36,8 +38,9 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) const fn new(next: u64, head: u64) -> Self {
+    pub(super) const fn new(history: u64, next: u64, head: u64) -> Self {
         Self {
+            history,
             next,
             head,
             heard_since: 0,

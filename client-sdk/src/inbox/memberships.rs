@@ -95,7 +95,7 @@ impl Inbox {
         let mut unsure = self.unknown.overflowed;
         for (id, hint) in std::mem::take(&mut self.unknown.heads) {
             if id.is_pair_of(self.account) {
-                self.lanes.insert(id, Lane::new(1, hint.head));
+                self.lanes.insert(id, Lane::new(self.history, 1, hint.head));
                 self.want(id);
             } else if hint.late {
                 unsure = true;
@@ -118,7 +118,7 @@ impl Inbox {
         // anything is known of earlier runs, only the list says where to begin.
         let knows_no_mark = membership.delivered.0 == 0;
         let has_past = knows_no_mark && membership.readable_from < membership.head;
-        if is_new && (has_past || !self.read_once) {
+        if self.is_stale(id) || is_new && (has_past || !self.read_once) {
             self.is_known(id, membership.head.0);
             return;
         }
@@ -135,7 +135,8 @@ impl Inbox {
             reading.named.remove(&conversation);
             reading.left.insert(conversation);
         }
-        if self.lanes.get(&conversation).is_some_and(Lane::is_in) {
+        let is_in = self.lanes.get(&conversation).is_some_and(Lane::is_in);
+        if is_in && !self.is_stale(conversation) {
             self.leave(conversation);
         }
     }
@@ -148,7 +149,8 @@ impl Inbox {
         }
         // While the list is being read, where a pair begins may still be on a later page.
         if self.reading.is_none() && conversation.is_pair_of(self.account) {
-            self.lanes.insert(conversation, Lane::new(1, 0));
+            self.lanes
+                .insert(conversation, Lane::new(self.history, 1, 0));
             return true;
         }
         let heads = &mut self.unknown.heads;
@@ -197,7 +199,7 @@ impl Inbox {
                     StartFrom::Head if first => membership.head.0 + 1,
                     StartFrom::Mark | StartFrom::Beginning | StartFrom::Head => after_mark,
                 };
-                let mut lane = Lane::new(next, head);
+                let mut lane = Lane::new(self.history, next, head);
                 lane.backlog_up_to = membership.joined.0.saturating_sub(1);
                 if first {
                     lane.redelivered_up_to = membership.delivered.0;

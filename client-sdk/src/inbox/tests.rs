@@ -50,6 +50,7 @@ fn membership(head: u64, delivered: u64) -> Conversation {
         delivered: SequenceNumber(delivered),
         read: SequenceNumber::ZERO,
         unread: 0,
+        parted_at: SequenceNumber::ZERO,
         joined: SequenceNumber(1),
     }
 }
@@ -82,6 +83,7 @@ fn passed(inbox: &mut Inbox) -> Vec<u64> {
             Output::Trimmed { .. }
             | Output::Joined(..)
             | Output::Left(_)
+            | Output::Parted(..)
             | Output::MembershipsUnsure
             | Output::Duplicate(..)
             | Output::Gap(..)

@@ -17,7 +17,7 @@ use protocol::{ClientMessageId, ConversationId};
 use redb::{Builder, Database};
 
 use self::format::Fault;
-use super::{Change, Journal, JournalError, Kept};
+use super::{Change, Journal, JournalEntry, JournalError, Kept, split};
 
 /// Pages that are kept in memory, in bytes: a journal is written more than it is read.
 const CACHE_BYTES: usize = 1024 * 1024;
@@ -66,24 +66,26 @@ impl DiskJournal {
         let (kept, entries) = format::read(&database)?;
         self.places = entries
             .iter()
-            .map(|(place, entry)| ((entry.conversation, entry.client_message_id), *place))
+            .map(|its| (key(&its.entry), its.place))
             .collect();
-        self.last_place = entries.last().map_or(0, |(place, _)| *place);
+        self.last_place = entries.last().map_or(0, |last| last.place);
         self.database = Some(database);
-        let entries = entries.into_iter().map(|(_, entry)| entry).collect();
-        Ok(Kept { entries, ..kept })
+        let (entries, sent) = split(entries.into_iter().map(|its| (its.entry, its.acked)));
+        Ok(Kept {
+            entries,
+            sent,
+            ..kept
+        })
     }
 
     /// Opens the file again after a failure: of the commit that failed it may have nothing or all.
     fn reopen(&mut self) -> Result<Database, Fault> {
         let database = (self.open)(&self.path)?;
         let (_, entries) = format::read(&database)?;
-        let unknown = entries.iter().filter(|(place, entry)| {
-            self.places
-                .get(&(entry.conversation, entry.client_message_id))
-                != Some(place)
-        });
-        let unknown: Vec<_> = unknown.map(|(place, _)| *place).collect();
+        let unknown = entries
+            .iter()
+            .filter(|its| self.places.get(&key(&its.entry)) != Some(&its.place));
+        let unknown: Vec<_> = unknown.map(|its| its.place).collect();
         if !unknown.is_empty() {
             format::forget(&database, &unknown)?;
         }
@@ -130,6 +132,10 @@ impl Journal for DiskJournal {
     fn commit(&mut self, changes: &[Change]) -> Result<(), JournalError> {
         self.guarded(|journal| journal.write(changes))
     }
+}
+
+const fn key(entry: &JournalEntry) -> (ConversationId, ClientMessageId) {
+    (entry.conversation, entry.client_message_id)
 }
 
 /// Opens the file and verifies all of it; makes it if there is none.

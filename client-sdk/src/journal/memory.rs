@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use protocol::{ClientMessageId, ConversationId, SequenceNumber};
 
-use super::{Change, Journal, JournalEntry, JournalError, JournalOwner, Kept};
+use super::{Change, Journal, JournalEntry, JournalError, JournalOwner, Kept, split};
 
 /// A journal in memory: it outlives a client, and not the process. Clones share it.
 ///
@@ -18,9 +18,11 @@ pub struct MemoryJournal(Arc<Mutex<Memory>>);
 struct Memory {
     owner: Option<JournalOwner>,
     last: u64,
-    entries: BTreeMap<u64, JournalEntry>,
+    /// With the server's clock at the commit, if it is acknowledged.
+    entries: BTreeMap<u64, (JournalEntry, Option<u64>)>,
     places: BTreeMap<(ConversationId, ClientMessageId), u64>,
     marks: BTreeMap<ConversationId, SequenceNumber>,
+    history_generation: u64,
 }
 
 impl Journal for MemoryJournal {
@@ -30,9 +32,12 @@ impl Journal for MemoryJournal {
 
     fn load(&mut self) -> Result<Kept, JournalError> {
         let memory = self.0.lock();
+        let (entries, sent) = split(memory.entries.values().cloned());
         Ok(Kept {
             owner: memory.owner.clone(),
-            entries: memory.entries.values().cloned().collect(),
+            entries,
+            sent,
+            history_generation: memory.history_generation,
             marks: memory.marks.iter().map(|(at, to)| (*at, *to)).collect(),
         })
     }
@@ -50,11 +55,22 @@ impl Memory {
     fn apply(&mut self, change: &Change) {
         match change {
             Change::Own(owner) => self.owner = Some(owner.clone()),
+            Change::History(generation) => self.history_generation = *generation,
             Change::Append(entry) => {
                 let key = (entry.conversation, entry.client_message_id);
                 self.last += 1;
                 let place = *self.places.entry(key).or_insert(self.last);
-                self.entries.insert(place, entry.clone());
+                self.entries.insert(place, (entry.clone(), None));
+            }
+            Change::Acked {
+                conversation,
+                client_message_id,
+                committed_at_ms,
+            } => {
+                let place = self.places.get(&(*conversation, *client_message_id));
+                if let Some((_, acked)) = place.and_then(|place| self.entries.get_mut(place)) {
+                    *acked = Some(*committed_at_ms);
+                }
             }
             Change::Remove {
                 conversation,

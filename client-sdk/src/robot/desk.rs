@@ -285,7 +285,8 @@ impl Desk {
     }
 
     fn done(&self, order: &Order) {
-        let mark = self.ledger.lock().done(order.conversation, order.sequence);
+        let ended = self.ledger.lock().ended(order.conversation, order.sequence);
+        let Some(mark) = ended else { return };
         self.client.mark_delivered(order.conversation, mark);
     }
 

@@ -35,6 +35,25 @@ impl Ledger {
             None => track.seen,
         }
     }
+
+    /// A command that was begun is done. `None`: it was of a history that is gone since.
+    pub(super) fn ended(
+        &mut self,
+        at: ConversationId,
+        sequence: SequenceNumber,
+    ) -> Option<SequenceNumber> {
+        let track = self.tracks.get(&at)?;
+        let is_open = track.open.contains(&sequence);
+        is_open.then(|| self.done(at, sequence))
+    }
+
+    /// The history is another one above this.
+    pub(super) fn part(&mut self, conversation: ConversationId, at: SequenceNumber) {
+        if let Some(track) = self.tracks.get_mut(&conversation) {
+            track.seen = track.seen.min(at);
+            track.open.retain(|open| *open <= at);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -52,5 +71,11 @@ mod tests {
         assert_eq!(ledger.done(at, n(3)), n(1));
         assert_eq!(ledger.done(at, n(4)), n(1));
         assert_eq!(ledger.done(at, n(2)), n(4));
+
+        ledger.begin(at, n(5));
+        ledger.begin(at, n(9));
+        ledger.part(at, n(5));
+        assert_eq!(ledger.ended(at, n(9)), None);
+        assert_eq!(ledger.ended(at, n(5)), Some(n(5)));
     }
 }

@@ -17,7 +17,7 @@ fn full() -> JournalError {
 }
 
 fn scribe() -> TestScribe {
-    Scribe::new(100, 10_000, &[])
+    Scribe::new(100, 10_000, &Kept::default())
 }
 
 fn letter(n: u64, now: Instant) -> Letter {
@@ -34,6 +34,10 @@ fn letter(n: u64, now: Instant) -> Letter {
 fn words(changes: &[Change]) -> Vec<String> {
     let word = |change: &Change| match change {
         Change::Own(owner) => format!("own {}", owner.name),
+        Change::History(generation) => format!("history {generation}"),
+        Change::Acked {
+            client_message_id, ..
+        } => format!("={}", client_message_id.made_at_ms()),
         Change::Append(entry) => format!("+{}", entry.client_message_id.made_at_ms()),
         Change::Remove {
             client_message_id, ..
@@ -79,15 +83,15 @@ fn a_removal_after_an_ack_waits_for_company_but_not_for_long() {
     scribe.admit(letter(1, now), 1).unwrap();
     batch(&mut scribe, now);
     scribe.written(Ok(()), now);
-    scribe.acked(&letter(1, now), now);
+    scribe.acked(&letter(1, now), 1, now);
     assert!(scribe.next_batch(now, false).is_none());
     let later = now + REMOVALS_WAIT;
     assert_eq!(scribe.next_wake(now), Some(later));
     scribe.admit(letter(2, now), 2).unwrap();
-    assert_eq!(batch(&mut scribe, now), ["-1", "+2"]);
+    assert_eq!(batch(&mut scribe, now), ["=1", "+2"]);
     scribe.written(Ok(()), now);
-    scribe.acked(&letter(2, now), now);
-    assert_eq!(batch(&mut scribe, later), ["-2"]);
+    scribe.acked(&letter(2, now), 1, now);
+    assert_eq!(batch(&mut scribe, later), ["=2"]);
 }
 
 #[test]
@@ -128,10 +132,10 @@ fn a_full_disk_refuses_what_is_new_and_keeps_the_rest_for_later() {
     scribe.admit(letter(1, now), 1).unwrap();
     batch(&mut scribe, now);
     scribe.written(Ok(()), now);
-    scribe.acked(&letter(1, now), now);
+    scribe.acked(&letter(1, now), 1, now);
     scribe.admit(letter(2, now), 2).unwrap();
     scribe.persist([(ConversationId::group(1), SequenceNumber(4))], "marks");
-    assert_eq!(batch(&mut scribe, now), ["-1", "+2", "mark 4"]);
+    assert_eq!(batch(&mut scribe, now), ["=1", "+2", "mark 4"]);
     let outcomes = scribe.written(Err(full()), now);
     let [
         Outcome::Settle(2, SendError::NotSent { journal, .. }),
@@ -144,14 +148,15 @@ fn a_full_disk_refuses_what_is_new_and_keeps_the_rest_for_later() {
     scribe.admit(letter(3, now), 3).unwrap();
     assert!(scribe.next_batch(now, false).is_none(), "it rests");
     assert_eq!(scribe.next_wake(now), Some(now + REST));
-    assert_eq!(batch(&mut scribe, now + REST), ["-1", "+3", "mark 4"]);
+    assert_eq!(batch(&mut scribe, now + REST), ["=1", "+3", "mark 4"]);
     assert_eq!(accepted(&scribe.written(Ok(()), now)), [3]);
 }
 
 #[test]
 fn it_is_bounded_in_messages_and_in_bytes_and_an_unknown_outcome_takes_room() {
     let now = Instant::now();
-    for mut scribe in [Scribe::new(2, 10_000, &[]), Scribe::new(100, 250, &[])] {
+    let kept = Kept::default();
+    for mut scribe in [Scribe::new(2, 10_000, &kept), Scribe::new(100, 250, &kept)] {
         let scribe: &mut TestScribe = &mut scribe;
         scribe.admit(letter(1, now), 1).unwrap();
         scribe.admit(letter(2, now), 2).unwrap();
@@ -172,7 +177,7 @@ fn it_is_bounded_in_messages_and_in_bytes_and_an_unknown_outcome_takes_room() {
         scribe.admit(letter(3, now), 3).unwrap_err();
         // The same again, to find out: it has its room.
         scribe.admit(letter(1, now), 1).unwrap();
-        scribe.acked(&letter(1, now), now);
+        scribe.acked(&letter(1, now), 1, now);
         scribe.admit(letter(3, now), 3).unwrap();
     }
 }
@@ -185,10 +190,10 @@ fn a_message_that_is_sent_twice_is_removed_when_both_have_ended() {
     scribe.admit(letter(1, now), 2).unwrap();
     assert_eq!(batch(&mut scribe, now), ["+1", "+1"]);
     scribe.written(Ok(()), now);
-    scribe.acked(&letter(1, now), now);
+    scribe.acked(&letter(1, now), 1, now);
     assert!(scribe.next_batch(now, true).is_none());
-    scribe.acked(&letter(1, now), now);
-    assert_eq!(words(&scribe.next_batch(now, true).unwrap()), ["-1"]);
+    scribe.acked(&letter(1, now), 1, now);
+    assert_eq!(words(&scribe.next_batch(now, true).unwrap()), ["=1"]);
 }
 
 #[test]
@@ -219,8 +224,8 @@ fn an_emergency_does_not_wait_and_is_written_all_the_same() {
     assert!(scribe.written(Err(full()), now).is_empty());
     assert_eq!(words(&scribe.next_batch(now, true).unwrap()), ["+1"]);
     assert!(scribe.written(Ok(()), now).is_empty());
-    scribe.acked(&letter(1, now), now);
-    assert_eq!(words(&scribe.next_batch(now, true).unwrap()), ["-1"]);
+    scribe.acked(&letter(1, now), 1, now);
+    assert_eq!(words(&scribe.next_batch(now, true).unwrap()), ["=1"]);
 }
 
 #[test]
@@ -241,4 +246,43 @@ fn at_the_end_what_is_not_being_written_never_is() {
         [Outcome::Settle(1, SendError::OutcomeUnknown { .. })]
     ));
     assert!(scribe.next_batch(now, true).is_none());
+}
+
+#[test]
+fn what_a_restore_may_have_lost_is_kept_as_not_stored_until_it_is_acked_again() {
+    let now = Instant::now();
+    let mut scribe = scribe();
+    for n in 1..=3 {
+        scribe.admit(letter(n, now), n).unwrap();
+    }
+    batch(&mut scribe, now);
+    scribe.written(Ok(()), now);
+    scribe.acked(&letter(2, now), 5, now);
+    scribe.acked(&letter(1, now), 5, now);
+    // One that the application sends again is on its way, and no longer kept as stored.
+    scribe.admit(letter(2, now), 4).unwrap();
+    batch(&mut scribe, now);
+    scribe.written(Ok(()), now);
+    scribe.acked(&letter(2, now), 5, now);
+    let lost: Vec<_> = scribe
+        .unstore()
+        .iter()
+        .map(|its| its.client_message_id.made_at_ms())
+        .collect();
+    assert_eq!(lost, [1, 2]);
+    scribe.lower(ConversationId::group(1), SequenceNumber(7));
+    scribe.history(9);
+    assert_eq!(
+        batch(&mut scribe, now),
+        ["=2", "+1", "+2", "history 9", "mark 7"]
+    );
+    scribe.written(Err(full()), now);
+    assert_eq!(
+        batch(&mut scribe, now + REST),
+        ["=2", "+1", "+2", "history 9", "mark 7"]
+    );
+    scribe.written(Ok(()), now);
+    assert!(scribe.unstore().is_empty());
+    scribe.acked(&letter(1, now), 6, now);
+    assert_eq!(scribe.unstore().len(), 1);
 }

@@ -18,6 +18,7 @@ fn membership(delivered: u64) -> Conversation {
         delivered: SequenceNumber(delivered),
         read: SequenceNumber::ZERO,
         unread: 0,
+        parted_at: SequenceNumber::ZERO,
         joined: SequenceNumber(4),
     }
 }

@@ -52,6 +52,7 @@ fn told(inbox: &mut Inbox) -> Vec<String> {
             | Output::Gap(..)
             | Output::Repaired(_)
             | Output::Forgotten(_)
+            | Output::Parted(..)
             | Output::ContentUnknown(..) => None,
         })
         .collect()

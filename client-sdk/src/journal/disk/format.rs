@@ -25,6 +25,10 @@ const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("im.journal
 /// Encoded `im.v1.Send`s in the order in which they were appended.
 const SENDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("im.journal.sends");
 
+/// By the places of those that are acknowledged: the server's clock at the commit, in milliseconds
+/// since the Unix epoch. A file of before there was this table has none.
+const ACKED: TableDefinition<'_, u64, u64> = TableDefinition::new("im.journal.acked");
+
 /// The application's *delivered* mark of each conversation.
 const MARKS: TableDefinition<'_, &[u8], u64> = TableDefinition::new("im.journal.marks");
 
@@ -151,12 +155,21 @@ pub(super) fn begin(database: &Database) -> Result<(), Fault> {
         .open_table(ABOUT)?
         .insert("format", FORMAT.to_be_bytes().as_slice())?;
     transaction.open_table(SENDS)?;
+    transaction.open_table(ACKED)?;
     transaction.open_table(MARKS)?;
     Ok(transaction.commit()?)
 }
 
-/// Everything that is kept; the messages with their places, in order, and not in `Kept`.
-pub(super) fn read(database: &Database) -> Result<(Kept, Vec<(u64, JournalEntry)>), Fault> {
+/// A message in the file.
+pub(super) struct Placed {
+    pub(super) place: u64,
+    pub(super) entry: JournalEntry,
+    /// The server's clock at the commit, if it is acknowledged.
+    pub(super) acked: Option<u64>,
+}
+
+/// Everything that is kept; the messages in order, and not in `Kept`.
+pub(super) fn read(database: &Database) -> Result<(Kept, Vec<Placed>), Fault> {
     let reading = database.begin_read()?;
     let about = reading.open_table(ABOUT)?;
     let format = about.get("format")?.ok_or(Fault::NotAJournal)?;
@@ -169,16 +182,34 @@ pub(super) fn read(database: &Database) -> Result<(Kept, Vec<(u64, JournalEntry)
     if let Some(owner) = about.get("owner")? {
         kept.owner = Some(read_owner(owner.value()).ok_or_else(|| damaged("its owner"))?);
     }
+    if let Some(generation) = about.get("history")? {
+        let generation = <[u8; 8]>::try_from(generation.value());
+        kept.history_generation = generation.map_or_else(
+            |_| Err(damaged("its history")),
+            |its| Ok(u64::from_be_bytes(its)),
+        )?;
+    }
     for mark in reading.open_table(MARKS)?.iter()? {
         let (at, to) = mark?;
         let at = ConversationId::from_slice(at.value()).map_err(|_| damaged("a mark"))?;
         kept.marks.push((at, SequenceNumber(to.value())));
     }
+    let acked = match reading.open_table(ACKED) {
+        Ok(acked) => Some(acked),
+        Err(TableError::TableDoesNotExist(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
     let mut entries = Vec::new();
     for send in reading.open_table(SENDS)?.iter()? {
         let (place, send) = send?;
         let entry = read_send(send.value()).ok_or_else(|| damaged("a message"))?;
-        entries.push((place.value(), entry));
+        let place = place.value();
+        let acked = acked.as_ref().map(|acked| acked.get(place)).transpose()?;
+        entries.push(Placed {
+            place,
+            entry,
+            acked: acked.flatten().map(|at| at.value()),
+        });
     }
     Ok((kept, entries))
 }
@@ -205,6 +236,7 @@ pub(super) fn write(
     {
         let mut about = transaction.open_table(ABOUT)?;
         let mut sends = transaction.open_table(SENDS)?;
+        let mut acked = transaction.open_table(ACKED)?;
         let mut marks = transaction.open_table(MARKS)?;
         for change in changes {
             match change {
@@ -212,6 +244,9 @@ pub(super) fn write(
                     let mut value = owner.account.0.to_be_bytes().to_vec();
                     value.extend(owner.name.as_bytes());
                     about.insert("owner", value.as_slice())?;
+                }
+                Change::History(generation) => {
+                    about.insert("history", generation.to_be_bytes().as_slice())?;
                 }
                 Change::Append(entry) => {
                     let key = (entry.conversation, entry.client_message_id);
@@ -221,6 +256,17 @@ pub(super) fn write(
                     });
                     moved.places.insert(key, Some(place));
                     sends.insert(place, entry.send.as_ref())?;
+                    acked.remove(place)?;
+                }
+                Change::Acked {
+                    conversation,
+                    client_message_id,
+                    committed_at_ms,
+                } => {
+                    let key = (*conversation, *client_message_id);
+                    if let Some(place) = moved.place(places, &key) {
+                        acked.insert(place, committed_at_ms)?;
+                    }
                 }
                 Change::Remove {
                     conversation,
@@ -230,6 +276,7 @@ pub(super) fn write(
                     if let Some(place) = moved.place(places, &key) {
                         moved.places.insert(key, None);
                         sends.remove(place)?;
+                        acked.remove(place)?;
                     }
                 }
                 Change::Mark {
@@ -259,8 +306,10 @@ pub(super) fn forget(database: &Database, places: &[u64]) -> Result<(), Fault> {
     let transaction = transaction(database)?;
     {
         let mut sends = transaction.open_table(SENDS)?;
+        let mut acked = transaction.open_table(ACKED)?;
         for place in places {
             sends.remove(place)?;
+            acked.remove(place)?;
         }
     }
     Ok(transaction.commit()?)
