@@ -19,6 +19,17 @@ pub const FLEET: &str = "dev";
 /// The tiers that have an end of an internal link.
 pub const LINKED_TIERS: [&str; 4] = ["im-gateway", "im-logic", "im-router", "im-store"];
 
+/// What a backup keeps of the authorities, as paths within the state folder: what verifies every
+/// credential that they have given, and gives others. The rest is made anew.
+pub const KEPT: [&str; 6] = [
+    "authority/fleet-ca.pem",
+    "authority/fleet-ca.key",
+    "authority/internal-ca.pem",
+    "authority/internal-ca.key",
+    "authority/tokens.pub.pem",
+    "authority/tokens.key",
+];
+
 /// The names that the gateway's public certificate is good for.
 const PUBLIC_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "im-gateway"];
 
@@ -318,6 +329,25 @@ impl Authority {
             key: folder.join(format!("{name}.key")),
         }
     }
+}
+
+/// Puts the authorities that are kept under another folder in the place of those of a state folder.
+/// What other authorities have signed goes; credentials of the same one stay.
+pub fn replace(state: &Path, kept: &Path) -> Result<(), AuthorityError> {
+    let fleet = KEPT[0];
+    let is_same = std::fs::read(state.join(fleet)).ok() == std::fs::read(kept.join(fleet)).ok();
+    let signed = ["tiers", "credentials"].into_iter();
+    for name in ["authority"].into_iter().chain(signed.filter(|_| !is_same)) {
+        let path = state.join(name);
+        match std::fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(file_error(&path, source));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    let to = state.join("authority");
+    std::fs::rename(kept.join("authority"), &to).map_err(|source| file_error(&to, source))
 }
 
 /// Whether both files are there and the certificate has enough time left.

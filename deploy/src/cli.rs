@@ -10,7 +10,7 @@ use crate::demo::DemoOptions;
 use crate::ports::PortOptions;
 use crate::state::State;
 use crate::up::UpOptions;
-use crate::{access, chat, demo, fleet, process, up, upkeep};
+use crate::{access, backup, chat, demo, fleet, process, up, upkeep};
 
 /// A development cluster on this machine: starts it, watches it, talks to it, shows it at work.
 #[derive(Debug, Parser)]
@@ -59,6 +59,35 @@ pub enum Command {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+    },
+    /// Writes history, accounts, groups, marks and the fleet's keys into a new file, while the cluster
+    /// works
+    Backup {
+        /// The file. It holds secrets
+        file: PathBuf,
+        /// Of what.
+        #[command(flatten)]
+        store: StoreOption,
+        /// Where.
+        #[command(flatten)]
+        state: StateOption,
+    },
+    /// Restores a backup into an empty state folder; the cluster is started after it
+    Restore {
+        /// The backup
+        file: PathBuf,
+        /// Deletes the history that is there, after asking
+        #[arg(long)]
+        replace: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// Into what.
+        #[command(flatten)]
+        store: StoreOption,
+        /// Where.
+        #[command(flatten)]
+        state: StateOption,
     },
     /// Reads and writes a group as an operator: lines are texts, "/do WORDS" is an instruction
     Chat {
@@ -134,6 +163,14 @@ impl StateOption {
     }
 }
 
+/// Where history is.
+#[derive(Debug, Args)]
+pub struct StoreOption {
+    /// As with `up`: mysql://USER:PASSWORD@HOST:PORT/NAME [the file of the state]
+    #[arg(long, value_name = "URL", env = "SWARM_STORE", hide_env_values = true)]
+    store: Option<String>,
+}
+
 /// Who a person is.
 #[derive(Debug, Args)]
 pub struct OperatorOption {
@@ -194,6 +231,16 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
         Command::Demo { state, options } => demo::run(&state.folder(), &options).await,
         Command::Status { state } => upkeep::status(&state.folder()).await,
         Command::Reset { state, yes } => upkeep::reset(&state.folder(), yes).await,
+        Command::Backup { file, store, state } => {
+            backup::back_up(&state.folder(), &file, store.store).await
+        }
+        Command::Restore {
+            file,
+            replace,
+            yes,
+            store,
+            state,
+        } => backup::restore(&state.folder(), &file, store.store, (replace, yes)).await,
         Command::Chat {
             group,
             create,
@@ -247,6 +294,8 @@ mod tests {
             "swarm robots",
             "swarm credential robot lift-1",
             "swarm reset --yes",
+            "swarm backup b.tar --store mysql://im@db/im",
+            "swarm restore b.tar --replace --yes --state /tmp/x",
             "swarm become-tier 17 /x/im-store",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split(' ')) {

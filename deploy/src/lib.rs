@@ -3,8 +3,9 @@
 //!
 //! Not here: any tier, the planner, the SDK. A cluster in production is started by other means.
 //!
-//! Read in this order: [`cli`]; [`state`], [`authority`], [`tiers`], [`addresses`], [`ports`], [`supervisor`] and
-//! [`up`], which make a cluster; [`access`], [`upkeep`], [`chat`] and [`render`], by which a person uses it;
+//! Read in this order: [`cli`]; [`state`], [`authority`], [`tiers`], [`addresses`], [`ports`],
+//! [`supervisor`] and [`up`], which make a cluster; [`access`], [`upkeep`], [`backup`] over
+//! [`archive`], [`chat`] and [`render`], by which a person uses it;
 //! [`world`], [`floor`], [`fleet`], [`recorder`], [`goal`], [`story`], [`audit`],
 //! [`report`] and [`demo`], which show it at
 //! work and count what was said.
@@ -28,6 +29,9 @@ pub mod up;
 
 pub mod access;
 pub mod upkeep;
+
+pub mod archive;
+pub mod backup;
 
 pub mod chat;
 pub mod render;

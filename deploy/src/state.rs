@@ -116,6 +116,28 @@ impl State {
         self.0.join("data")
     }
 
+    /// The database that a cluster has when it is given none.
+    #[must_use]
+    pub fn own_database(&self) -> String {
+        format!("sqlite://{}", self.own_file().display())
+    }
+
+    fn own_file(&self) -> PathBuf {
+        self.data().join("history.db")
+    }
+
+    /// Makes the folder of the history.
+    pub fn make_data(&self) -> Result<(), StateError> {
+        let data = self.data();
+        private_file::make_folder(&data).map_err(|source| self.file_error(&data, source))
+    }
+
+    /// Whether a restore into it would overwrite something.
+    #[must_use]
+    pub fn has_history(&self) -> bool {
+        self.own_file().exists() || self.0.join("authority").exists()
+    }
+
     /// Makes the folder and takes its lock, or says that a cluster runs on it.
     pub fn lock(&self) -> Result<StateLock, StateError> {
         private_file::make_folder(&self.0).map_err(|source| self.file_error(&self.0, source))?;

@@ -15,7 +15,6 @@ use crate::addresses::Addresses;
 use crate::authority::{Authority, TokenKind};
 use crate::demo::{self, DemoOptions, Outcome};
 use crate::ports::PortOptions;
-use crate::private_file;
 use crate::screen::{news, say};
 use crate::state::{State, checkout};
 use crate::supervisor::{Supervisor, SupervisorError};
@@ -124,8 +123,7 @@ fn start(
     (addresses, model, options): (Addresses, ModelChoice, &UpOptions),
     instances: &[Instance],
 ) -> anyhow::Result<Supervisor> {
-    let data = state.data();
-    private_file::make_folder(&data).with_context(|| format!("cannot use {}", data.display()))?;
+    state.make_data()?;
     let wiring = Wiring {
         addresses,
         authority,
@@ -133,7 +131,7 @@ fn start(
         database: options
             .store
             .clone()
-            .unwrap_or_else(|| format!("sqlite://{}", data.join("history.db").display())),
+            .unwrap_or_else(|| state.own_database()),
         registry: options.redis.clone().map(|redis| ClusterRegistry {
             redis,
             namespace: format!("im:{}", state.folder().display()),

@@ -1,7 +1,6 @@
 //! The small commands: what runs where, a credential, and away with everything.
 
 use std::io::{BufRead as _, Write as _};
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -77,7 +76,9 @@ pub async fn reset(state: &State, yes: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let lock = state.lock()?;
-    if !yes && !confirmed(state.folder())? {
+    let folder = state.folder().display();
+    let question = format!("Delete all history, authorities and credentials in {folder}?");
+    if !yes && !confirmed(&question)? {
         screen::say("nothing was deleted");
         return Ok(());
     }
@@ -89,15 +90,11 @@ pub async fn reset(state: &State, yes: bool) -> anyhow::Result<()> {
 }
 
 /// Asks on the terminal. Anything but a clear yes, the end of the input too, is a no.
-fn confirmed(folder: &Path) -> anyhow::Result<bool> {
+pub(crate) fn confirmed(question: &str) -> anyhow::Result<bool> {
     let mut out = std::io::stdout().lock();
-    write!(
-        out,
-        "Delete all history, authorities and credentials in {}? [y/N] ",
-        folder.display()
-    )
-    .and_then(|()| out.flush())
-    .context("cannot ask; --yes does not")?;
+    write!(out, "{question} [y/N] ")
+        .and_then(|()| out.flush())
+        .context("cannot ask; --yes does not")?;
     let mut answer = String::new();
     std::io::stdin()
         .lock()
