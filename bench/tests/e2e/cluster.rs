@@ -25,8 +25,8 @@ async fn two_of_each(redis: &RedisServer, more: &[String]) -> Cluster {
     arguments.extend_from_slice(more);
     let folder = tempfile::tempdir().unwrap();
     // So that a client soon gives up a gateway that says nothing.
-    let heartbeat = ("IM_GATEWAY__SESSION__HEARTBEAT_INTERVAL_MS", "1000");
-    let started = Cluster::start_told(folder, &arguments, &[heartbeat]);
+    let heartbeat = [("IM_GATEWAY__SESSION__HEARTBEAT_INTERVAL_MS", "1000")];
+    let started = Cluster::start_told(folder, &arguments, &heartbeat);
     started.await.unwrap()
 }
 
