@@ -375,7 +375,7 @@ fn pages_in_flight_are_fewer_than_requests() {
     session.bucket = Bucket::new(256, now.at);
     let pull = |correlation: usize| {
         let correlation = u32::try_from(correlation).unwrap();
-        frame(client::PULL, correlation, &protocol::wire::Pull::default())
+        frame(client::PULL, correlation, &wire::Pull::default())
     };
     let mut first = None;
     for n in 1..=PAGES_IN_FLIGHT_MAX {
