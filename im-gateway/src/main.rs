@@ -51,7 +51,6 @@ async fn run(config: Config) -> anyhow::Result<()> {
     drain.spawn(Arc::clone(&gateway).pass_marks());
     let tls = public_tls.into();
     drain.spawn(listener::serve(clients, tls, gateway, drain.clone()));
-
     discovery.announce("im-gateway", address)?;
     tracing::info!(%address, "serving");
     drain::signal().await;

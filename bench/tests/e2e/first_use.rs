@@ -109,13 +109,16 @@ async fn the_commands_of_both_readmes_work_as_they_are() {
     let cluster = Cluster::start().await.unwrap();
     // In place of the shell, so that a signal reaches it alone.
     let swarm = format!("exec {}", binaries().unwrap().join("swarm").display());
+    let backups = tempfile::tempdir().unwrap();
     for document in ["README.md", "README.zh-CN.md"] {
         let lines = readme_lines(document);
         assert!(lines.len() >= 6, "{document}: {lines:?}");
         for line in lines {
+            let backup = backups.path().join(document).display().to_string();
+            let line = line.replace(" FILE", &format!(" {backup}"));
             let mut command = shell(&line.replacen("./deploy/swarm", &swarm, 1));
             command.env("SWARM_STATE", cluster.state());
-            if line.contains(" reset") {
+            if line.contains(" reset") || line.contains(" restore") {
                 // While the cluster runs nothing is deleted, whatever is answered.
                 let refused = command.stdin(Stdio::null()).output().await.unwrap();
                 assert!(!refused.status.success(), "{line}");
