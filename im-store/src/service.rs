@@ -10,14 +10,15 @@ use protocol::id::ConversationKind;
 use protocol::kind::method;
 use protocol::limits::{LACKING_PER_PAGE_MAX, MEMBERS_PER_PAGE_MAX, MEMBERSHIPS_PER_PAGE_MAX};
 use protocol::wire::{
-    EntryKind, LackingPage, MarkKind, Membership, MembershipChange, Priority, PullPage, internal,
+    EntryKind, LackingPage, MarkKind, MembershipChange, Priority, PullPage, internal,
 };
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
 use service_kit::clock;
 use service_kit::rpc::{self, Handler, Peer, Request};
 
-use crate::engine::{Chore, Done, EngineError, Lacking, RaisedMark, Readers};
+use crate::engine::{Chore, Done, EngineError, Lacking, Readers};
 use crate::events;
+use crate::generation::{self, Generation};
 use crate::marks::MarkSink;
 use crate::read::{self, Entitlement, Span, Stay};
 use crate::shard::{Append, MemberChange};
@@ -29,8 +30,7 @@ pub struct Service<R> {
     writer: Writer,
     readers: R,
     marks: MarkSink,
-    /// The generation of the history. A restore makes another one, while no store is at work.
-    generation: u64,
+    generation: Generation,
 }
 
 impl<R: Readers> Handler for Service<R> {
@@ -48,7 +48,7 @@ impl<R: Readers> Handler for Service<R> {
             events::notice_unknown(method);
             return;
         }
-        match rpc::decode(body).and_then(|body| marks(body, self.generation)) {
+        match rpc::decode(body).and_then(|body| self.generation.marks(body)) {
             Ok(marks) => self.marks.raise(marks).await,
             Err(refusal) => events::notice_malformed(method, &refusal),
         }
@@ -58,7 +58,7 @@ impl<R: Readers> Handler for Service<R> {
 impl<R: Readers> Service<R> {
     /// Over these.
     #[must_use]
-    pub const fn new(writer: Writer, readers: R, marks: MarkSink, generation: u64) -> Self {
+    pub const fn new(writer: Writer, readers: R, marks: MarkSink, generation: Generation) -> Self {
         Self {
             writer,
             readers,
@@ -156,9 +156,7 @@ impl<R: Readers> Service<R> {
 
     async fn read(&self, request: internal::Read) -> Result<Bytes, Refusal> {
         let pull = request.pull.unwrap_or_default();
-        if !is_of(pull.history_generation, self.generation) {
-            return Err(other_history());
-        }
+        self.generation.check(pull.history_generation)?;
         let conversation = ConversationId::from_slice(&pull.conversation_id)?;
         let account = AccountId(request.account_id);
         let history = self
@@ -236,35 +234,20 @@ impl<R: Readers> Service<R> {
             .map_err(failed)?;
         let more = memberships.len() > limit as usize;
         memberships.truncate(limit as usize);
-        if !is_of(request.history_generation, self.generation) {
-            self.part(request.history_generation, &mut memberships)
-                .await?;
+        let theirs = request.history_generation;
+        if !self.generation.is(theirs) {
+            let ids: Vec<_> = memberships
+                .iter()
+                .map(|its| its.conversation_id.clone())
+                .collect();
+            let heads = self.readers.parted(theirs, &ids).await.map_err(failed)?;
+            generation::part(&mut memberships, heads);
         }
         Ok(rpc::encode(&internal::MembershipsPage {
             memberships,
             more,
-            history_generation: self.generation,
+            history_generation: self.generation.0,
         }))
-    }
-
-    /// Says where the history of a client parted from this one. Of a history that this one does not
-    /// come from nothing is known: then the client is where the store's own marks are.
-    async fn part(&self, since: u64, memberships: &mut [Membership]) -> Result<(), Refusal> {
-        let ids: Vec<_> = memberships
-            .iter()
-            .map(|membership| membership.conversation_id.clone())
-            .collect();
-        let heads = self.readers.parted(since, &ids).await.map_err(failed)?;
-        match heads {
-            Some(heads) => memberships
-                .iter_mut()
-                .zip(heads)
-                .for_each(|(membership, head)| membership.parted_at = head),
-            None => memberships
-                .iter_mut()
-                .for_each(|membership| membership.parted_at = membership.delivered),
-        }
-        Ok(())
     }
 
     async fn members(&self, request: internal::Members) -> Result<Bytes, Refusal> {
@@ -359,18 +342,6 @@ fn unwritten(conversation: ConversationId, account: AccountId) -> Result<(), Ref
     }
 }
 
-/// A client that says nothing of generations is taken as it is.
-const fn is_of(said: u64, generation: u64) -> bool {
-    said == 0 || said == generation
-}
-
-fn other_history() -> Refusal {
-    Refusal::new(
-        ErrorCode::OtherHistory,
-        "a backup was restored since: connect again",
-    )
-}
-
 fn no_such(conversation: ConversationId) -> Refusal {
     Refusal::new(
         ErrorCode::NoSuchConversation,
@@ -387,26 +358,6 @@ const fn change(change: &protocol::wire::MemberChange) -> MemberChange {
         account: AccountId(change.account_id),
         joins: change.joined,
     }
-}
-
-/// Those of another history would say that its entries had been had of this one.
-fn marks(marks: internal::AccountMarks, generation: u64) -> Result<Vec<RaisedMark>, Refusal> {
-    let (ours, others): (Vec<_>, Vec<_>) = marks
-        .marks
-        .into_iter()
-        .partition(|mark| is_of(mark.history_generation, generation));
-    events::marks_of_another_history(others.len());
-    ours.into_iter()
-        .map(|of| {
-            let mark = of.mark.unwrap_or_default();
-            Ok(RaisedMark {
-                conversation: ConversationId::from_slice(&mark.conversation_id)?,
-                account: AccountId(of.account_id),
-                delivered: mark.delivered,
-                read: mark.read,
-            })
-        })
-        .collect()
 }
 
 fn failed(error: EngineError) -> Refusal {

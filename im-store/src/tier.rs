@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 
 use crate::config::Database;
 use crate::engine::{Engine, EngineError, Readers};
+use crate::generation::Generation;
 use crate::mysql::{MySqlEngine, MySqlReaders};
 use crate::retention::Retention;
 use crate::service::Service;
@@ -76,7 +77,7 @@ async fn wire<E: Engine, R: Readers>(
     wiring: Wiring,
     drain: &Drain,
 ) -> Result<Close, EngineError> {
-    let generation = readers.generation().await?;
+    let generation = Generation(readers.generation().await?);
     // A router that is away keeps nobody from storing.
     let gate = Readiness::new().gate("im-router");
     let routers = peers::open(wiring.routers, gate, drain);
