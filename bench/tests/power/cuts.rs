@@ -172,7 +172,7 @@ async fn journal(events: &[Event], points: usize) -> Found {
 
 #[tokio::test]
 async fn a_store_that_loses_power_at_any_write_has_everything_acknowledged() {
-    let run = Run::of(Task::Store, 600, &[]).await;
+    let run = Run::of(Task::Store, 1_000, &[]).await;
     let (syncs, logged) = (run.synced(store::FILE), run.synced("s.db-wal"));
     assert!(
         syncs >= 4 && logged > 100,
