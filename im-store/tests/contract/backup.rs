@@ -8,10 +8,11 @@ use im_store::engine::{Chore, EngineError, RaisedMark, Readers};
 use im_store::shard::{Append, MemberChange};
 use im_store::writer::Writer;
 use protocol::wire::{AccountKind, ActionSpec, CapabilityCard, EntryKind};
-use protocol::{AccountId, ConversationId};
+use protocol::{AccountId, ConversationId, ErrorCode, SequenceNumber};
 use tempfile::TempDir;
 
 use crate::backend::{Backend, MySql, Sqlite};
+use crate::history::about;
 use crate::writer::{NOW_MS, history, make_group, pair, start, text};
 
 /// Two accounts, a group and a pair, with marks, a card, and somebody who left.
@@ -138,6 +139,61 @@ async fn each_engine_restores_what_the_other_has_kept() {
     let (back, folder) = (Sqlite::start().await, tempfile::tempdir().unwrap());
     restored(&back, &made(&server, &folder).await).await;
     assert_same(&file_engine, &back, group).await;
+}
+
+/// A log of which two entries are gone, and the fourth was edited by the fifth.
+async fn trim_and_edit(writer: &Writer) {
+    for id in 1..=4 {
+        writer.append(text(pair(), 1, id, "before")).await.unwrap();
+    }
+    let edit = about(EntryKind::Edit, 4, text(pair(), 1, 5, "after"));
+    assert_eq!(writer.append(edit).await.unwrap().sequence.0, 5);
+    let trim = Chore::Trim {
+        conversation: pair(),
+        from: SequenceNumber::ZERO,
+        up_to: SequenceNumber(2),
+    };
+    writer.chore(trim).await.unwrap();
+}
+
+/// Of a restored [`trim_and_edit`]: what it weighs, what is gone, and that a recall finds the edit.
+async fn assert_trimmed_and_edited(restored: &impl Backend) {
+    let log = history(restored, pair(), 2).await;
+    assert_eq!((log.head.0, log.trimmed.0), (5, 2));
+    assert!(log.entries.iter().map(|its| its.sequence).eq(3..=5));
+    let logs = restored.readers().await.logs(&[], 9).await.unwrap();
+    assert_eq!(logs[0].bytes, "beforebeforeafter".len() as u64);
+
+    let (writer, task) = start(restored).await;
+    let again = writer.append(text(pair(), 1, 1, "before")).await.unwrap();
+    assert!(again.duplicate, "ids outlive what they name");
+    let gone = about(EntryKind::Recall, 2, text(pair(), 1, 6, "r"));
+    let refused = writer.append(gone).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::NoSuchEntry);
+    let recall = about(EntryKind::Recall, 4, text(pair(), 1, 7, "r"));
+    assert_eq!(writer.append(recall).await.unwrap().sequence.0, 6);
+    drop(writer);
+    drop(task.await.unwrap());
+    let log = history(restored, pair(), 2).await.entries;
+    let kinds: Vec<_> = log.iter().map(|entry| entry.kind()).collect();
+    let (recalled, recall) = (EntryKind::Recalled, EntryKind::Recall);
+    assert_eq!(kinds, [EntryKind::Text, recalled, recalled, recall]);
+}
+
+pub(crate) async fn what_is_gone_or_edited_is_so_in_a_backup(backend: &impl Backend) {
+    let (writer, task) = start(backend).await;
+    trim_and_edit(&writer).await;
+    drop(writer);
+    drop(task.await.unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backup");
+    let made = backup::back_up(&backend.database(), &file, NOW_MS).await;
+    made.unwrap();
+    let (file_engine, server) = (Sqlite::start().await, MySql::start().await);
+    restored(&file_engine, &file).await;
+    assert_trimmed_and_edited(&file_engine).await;
+    restored(&server, &file).await;
+    assert_trimmed_and_edited(&server).await;
 }
 
 pub(crate) async fn a_restore_begins_a_generation_that_says_where_it_parted(

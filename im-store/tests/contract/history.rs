@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::backend::Backend;
 use crate::writer::{NOW_MS, history, make_group, own_at, pair, start, text};
 
-fn about(kind: EntryKind, target: u64, append: Append) -> Append {
+pub(crate) fn about(kind: EntryKind, target: u64, append: Append) -> Append {
     Append {
         kind,
         target: Some(SequenceNumber(target)),

@@ -95,6 +95,7 @@ contract! {
         a_database_is_opened_again_and_again;
     backup:
         a_store_at_work_is_backed_up_as_of_one_moment,
+        what_is_gone_or_edited_is_so_in_a_backup,
         a_restore_begins_a_generation_that_says_where_it_parted,
         what_is_no_whole_backup_touches_nothing,
         there_is_no_backup_of_nothing;
