@@ -305,10 +305,8 @@ impl Session {
     fn request(&mut self, frame: Frame, now: Instant) -> Next {
         let refused = |refusal: &Refusal| Next::Answer(error(frame.correlation, refusal));
         if frame.correlation == 0 {
-            return self.close(
-                0,
-                &Refusal::new(ErrorCode::BadFrame, "a request has a correlation, not 0"),
-            );
+            let refusal = Refusal::new(ErrorCode::BadFrame, "a request has a correlation, not 0");
+            return self.close(0, &refusal);
         }
         let requests_max = self.rules.requests_in_flight_max;
         if let Err(refusal) = self.in_flight.check(frame.kind, requests_max) {

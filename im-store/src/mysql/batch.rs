@@ -104,16 +104,11 @@ pub(super) async fn look_up(
     }
     let mut to_read = BTreeSet::new();
     for append in batch {
-        match kept.get(&append.conversation) {
-            Some(state) if !known.conversations.contains_key(&append.conversation) => {
-                known
-                    .conversations
-                    .insert(append.conversation, state.clone());
-            }
-            Some(_) => {}
-            None => {
-                to_read.insert(append.conversation);
-            }
+        if let Some(state) = kept.get(&append.conversation) {
+            let known = known.conversations.entry(append.conversation);
+            known.or_insert_with(|| state.clone());
+        } else {
+            to_read.insert(append.conversation);
         }
     }
     let to_read: Vec<_> = to_read.into_iter().collect();
