@@ -3,7 +3,7 @@
 //!
 //! A state that is remembered may be one of long ago: another owner may have moved the conversation
 //! on. It is used all the same, because a commit compares the head row with what was remembered,
-//! and loses if that is no longer so; what no commit compares is [`unproven`], and read again.
+//! and loses if that is no longer so; what no commit compares is `unproven`, and read again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
