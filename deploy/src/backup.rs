@@ -23,6 +23,11 @@ const DATABASE: &str = "database";
 /// `swarm backup`. The cluster may be at work.
 pub async fn back_up(state: &State, to: &Path, store: Option<String>) -> anyhow::Result<()> {
     archive::check_is_new(to)?;
+    let is_elsewhere = state.running().is_ok_and(|run| run.history_elsewhere);
+    ensure!(
+        store.is_some() || !is_elsewhere,
+        "the history of this cluster is in a database of its own: name it with --store URL"
+    );
     let passing = Passing(
         state
             .data()

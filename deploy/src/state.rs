@@ -51,6 +51,9 @@ pub struct RunFile {
     pub started_at_ms: u64,
     /// Where everything is.
     pub addresses: Addresses,
+    /// Whether its history is in a database elsewhere, not in the folder.
+    #[serde(default)]
+    pub history_elsewhere: bool,
     /// The tiers that are up.
     pub tiers: Vec<TierProcess>,
 }
@@ -262,6 +265,7 @@ mod tests {
             supervisor_pid: 7,
             started_at_ms: 8,
             addresses: PortOptions::default().choose(0, Counts::ONE_EACH).unwrap(),
+            history_elsewhere: false,
             tiers: vec![TierProcess {
                 tier: Tier::Store,
                 number: 0,

@@ -208,6 +208,7 @@ impl Board {
             supervisor_pid: i32::try_from(std::process::id()).unwrap_or_default(),
             started_at_ms: clock::unix_ms(),
             addresses: wiring.addresses.clone(),
+            history_elsewhere: wiring.database != state.own_database(),
             tiers: Vec::new(),
         };
         state.write_run(&run)?;

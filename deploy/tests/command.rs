@@ -95,14 +95,7 @@ fn a_second_cluster_on_the_folder_is_refused_with_the_first_ones_process() {
     let folder = tempfile::tempdir().unwrap();
     let state = used(folder.path());
     let _lock = state.lock().unwrap();
-    state
-        .write_run(&RunFile {
-            supervisor_pid: 4711,
-            started_at_ms: 0,
-            addresses: PortOptions::default().choose(0, Counts::ONE_EACH).unwrap(),
-            tiers: Vec::new(),
-        })
-        .unwrap();
+    runs(&state, false);
     for arguments in [&["up"][..], &["reset", "--yes"]] {
         let refused = swarm(state.folder(), arguments, "");
         assert_eq!(refused.code, FAILURE, "{}", refused.complained);
@@ -117,6 +110,32 @@ fn a_second_cluster_on_the_folder_is_refused_with_the_first_ones_process() {
     let status = swarm(state.folder(), &["status"], "");
     assert_eq!(status.code, 0, "{}", status.complained);
     assert!(status.said.contains("4711"), "{}", status.said);
+}
+
+/// As if a supervisor had said so.
+fn runs(state: &State, history_elsewhere: bool) {
+    let run = RunFile {
+        supervisor_pid: 4711,
+        started_at_ms: 0,
+        addresses: PortOptions::default().choose(0, Counts::ONE_EACH).unwrap(),
+        history_elsewhere,
+        tiers: Vec::new(),
+    };
+    state.write_run(&run).unwrap();
+}
+
+#[test]
+fn a_file_of_the_folder_is_not_backed_up_in_place_of_a_history_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = used(folder.path());
+    let _lock = state.lock().unwrap();
+    runs(&state, true);
+    let to = folder.path().join("backup").display().to_string();
+    let refused = swarm(state.folder(), &["backup", &to], "");
+    assert_eq!(refused.code, FAILURE, "{}", refused.complained);
+    let text = &refused.complained;
+    assert!(text.contains("--store URL"), "{text}");
+    assert!(!Path::new(&to).exists());
 }
 
 #[test]
