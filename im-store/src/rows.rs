@@ -1,6 +1,9 @@
 //! Rows as both engines select them, and what they mean. Pure: tuples go in, our types come out.
 //! Not here: SQL, and columns whose type differs between the engines.
 
+use std::collections::HashMap;
+
+use bytes::Bytes;
 use protocol::wire::{Entry, EntryKind, Head, MemberMarks, Membership};
 use protocol::{AccountId, ConversationId, SequenceNumber};
 
@@ -134,4 +137,17 @@ pub(crate) fn head((id, head): (Vec<u8>, i64)) -> Result<Head, EngineError> {
         conversation_id: conversation_id(&id)?.to_bytes(),
         head: number(head),
     })
+}
+
+/// A conversation, the least head that restores since a generation have of it, and how many of them
+/// name it.
+pub(crate) type PartedRow = (Vec<u8>, i64, i64);
+
+/// Where each of these parted. A conversation that one of the restores does not name had no entries
+/// at that restore.
+pub(crate) fn parted(found: Vec<PartedRow>, restores: i64, of: &[Bytes]) -> Vec<u64> {
+    let by_all = found.into_iter().filter(|(_, _, named)| *named == restores);
+    let heads: HashMap<_, _> = by_all.map(|(id, head, _)| (id, number(head))).collect();
+    let head = |conversation: &Bytes| heads.get(&conversation[..]).copied().unwrap_or(0);
+    of.iter().map(head).collect()
 }

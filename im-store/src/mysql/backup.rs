@@ -3,8 +3,6 @@
 //! transaction here, so a mark says that a restore has begun, and goes when it has ended: no store
 //! serves a half of it.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
@@ -14,6 +12,7 @@ use super::{Address, ROWS_PER_STATEMENT_MAX, SCHEMA_VERSION, execute, schema, se
 use crate::backup::file::{Head, Next, Reader, Row, Value, Writer, matching};
 use crate::backup::{BackupError, ColumnKind, Summary, Table};
 use crate::engine::{EngineError, integer, number};
+use crate::rows::{self, PartedRow};
 
 /// Rows of one statement, in bytes: far below the server's `max_allowed_packet`.
 const STATEMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -139,7 +138,7 @@ pub(super) async fn generation(connection: &mut MySqlConnection) -> Result<u64, 
         .ok_or(EngineError::Damaged("no generation"))
 }
 
-/// A conversation that a restore since then does not name had no entries at that restore.
+/// Up to where these conversations are what they were in that generation.
 pub(super) async fn parted(
     connection: &mut MySqlConnection,
     since: u64,
@@ -163,15 +162,8 @@ pub(super) async fn parted(
         query.push(", ").push_bind(&conversation[..]);
     }
     query.push(") GROUP BY conversation");
-    let mut heads = HashMap::new();
-    for row in query.build().fetch_all(&mut *connection).await? {
-        let named: i64 = row.try_get(2)?;
-        if named == newest - ordinal {
-            heads.insert(row.try_get::<Vec<u8>, _>(0)?, number(row.try_get(1)?));
-        }
-    }
-    let head = |conversation: &Bytes| heads.get(&conversation[..]).copied().unwrap_or(0);
-    Ok(Some(conversations.iter().map(head).collect()))
+    let found: Vec<PartedRow> = query.build_query_as().fetch_all(&mut *connection).await?;
+    Ok(Some(rows::parted(found, newest - ordinal, conversations)))
 }
 
 /// Tables without anybody in them, and without a restore that has begun.

@@ -1,7 +1,6 @@
 //! SQLite's half of a backup: rows out of the running store's file, read as of one moment beside it;
 //! and rows into a new file, which takes its place when it is whole.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,7 @@ use super::{Owner, SCHEMA_VERSION, options, schema};
 use crate::backup::file::{Head, Next, Reader, Row, Value, Writer, matching, rename};
 use crate::backup::{BackupError, ColumnKind, Summary, Table};
 use crate::engine::{EngineError, integer, number};
+use crate::rows::{self, PartedRow};
 
 /// Begins the next generation, with the heads as they are.
 const NEXT_GENERATION: &str = "INSERT INTO generations \
@@ -115,7 +115,7 @@ pub(super) async fn generation(connection: &mut SqliteConnection) -> Result<u64,
         .ok_or(EngineError::Damaged("no generation"))
 }
 
-/// A conversation that a restore since then does not name had no entries at that restore.
+/// Up to where these conversations are what they were in that generation.
 pub(super) async fn parted(
     connection: &mut SqliteConnection,
     since: u64,
@@ -139,15 +139,8 @@ pub(super) async fn parted(
         query.push(", ").push_bind(&conversation[..]);
     }
     query.push(") GROUP BY conversation");
-    let mut heads = HashMap::new();
-    for row in query.build().fetch_all(&mut *connection).await? {
-        let named: i64 = row.try_get(2)?;
-        if named == newest - ordinal {
-            heads.insert(row.try_get::<Vec<u8>, _>(0)?, number(row.try_get(1)?));
-        }
-    }
-    let head = |conversation: &Bytes| heads.get(&conversation[..]).copied().unwrap_or(0);
-    Ok(Some(conversations.iter().map(head).collect()))
+    let found: Vec<PartedRow> = query.build_query_as().fetch_all(&mut *connection).await?;
+    Ok(Some(rows::parted(found, newest - ordinal, conversations)))
 }
 
 async fn is_empty(path: &Path) -> Result<bool, BackupError> {
