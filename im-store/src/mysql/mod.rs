@@ -13,6 +13,7 @@ pub(crate) mod backup;
 mod batch;
 mod chores;
 mod hosts;
+mod lease;
 mod readers;
 mod schema;
 mod session;

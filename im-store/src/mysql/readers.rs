@@ -7,11 +7,13 @@ use bytes::Bytes;
 use protocol::limits::PULL_PAGE_BYTES_MAX;
 use protocol::wire::{Account, Entry, Head, Membership};
 use protocol::{AccountId, ConversationId, SequenceNumber};
-use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
-use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
+use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlRow};
+use sqlx::query::QueryAs;
+use sqlx::{FromRow, MySql, MySqlConnection, QueryBuilder, Row as _};
 
 use super::backup::{generation, parted};
 use super::chores::account;
+use super::lease::Lease;
 use super::{session, within};
 use crate::engine::{
     EngineError, History, Lacking, LackingRows, MemberRows, Readers, integer, number,
@@ -82,6 +84,23 @@ impl HostReaders {
             .connect_lazy_with(host.clone());
         Self { pool }
     }
+
+    /// All rows of one statement.
+    async fn all<'q, O>(
+        &self,
+        question: QueryAs<'q, MySql, O, MySqlArguments>,
+    ) -> Result<Vec<O>, EngineError>
+    where
+        O: Send + Unpin + for<'r> FromRow<'r, MySqlRow>,
+    {
+        within(READ_TIMEOUT, async {
+            let mut lease = Lease::take(&self.pool).await?;
+            let rows = question.fetch_all(&mut *lease).await?;
+            lease.give_back();
+            Ok(rows)
+        })
+        .await
+    }
 }
 
 impl Readers for HostReaders {
@@ -97,7 +116,8 @@ impl Readers for HostReaders {
     ) -> Result<Option<History>, EngineError> {
         within(READ_TIMEOUT, async {
             let id = &conversation.as_bytes()[..];
-            let mut tx = self.pool.begin().await?;
+            let mut lease = Lease::take(&self.pool).await?;
+            let mut tx = lease.begin().await?;
             let head: Option<HeadRow> = sqlx::query_as(
                 "SELECT head, trimmed, history_open FROM conversations WHERE id = ?",
             )
@@ -105,6 +125,8 @@ impl Readers for HostReaders {
             .fetch_optional(&mut *tx)
             .await?;
             let Some((head, trimmed, history_open)) = head else {
+                tx.commit().await?;
+                lease.give_back();
                 return Ok(None);
             };
             let stays: Vec<StayRow> = sqlx::query_as(
@@ -116,6 +138,7 @@ impl Readers for HostReaders {
             .await?;
             let entries = entries(&mut tx, conversation, &span).await?;
             tx.commit().await?;
+            lease.give_back();
             Ok(Some(History {
                 entries,
                 head: rows::sequence(head),
@@ -135,12 +158,15 @@ impl Readers for HostReaders {
     ) -> Result<Option<MemberRows>, EngineError> {
         within(READ_TIMEOUT, async {
             let id = &conversation.as_bytes()[..];
-            let mut tx = self.pool.begin().await?;
+            let mut lease = Lease::take(&self.pool).await?;
+            let mut tx = lease.begin().await?;
             let row = sqlx::query("SELECT head, membership FROM conversations WHERE id = ?")
                 .bind(id)
                 .fetch_optional(&mut *tx)
                 .await?;
             let Some(row) = row else {
+                tx.commit().await?;
+                lease.give_back();
                 return Ok(None);
             };
             let members = sqlx::query(
@@ -155,6 +181,7 @@ impl Readers for HostReaders {
             .fetch_all(&mut *tx)
             .await?;
             tx.commit().await?;
+            lease.give_back();
             Ok(Some(MemberRows {
                 members: members.iter().map(account).collect::<Result<_, _>>()?,
                 head: SequenceNumber(number(row.try_get(0)?)),
@@ -179,9 +206,8 @@ impl Readers for HostReaders {
         )
         .bind(integer(account.0))
         .bind(after)
-        .bind(limit)
-        .fetch_all(&self.pool);
-        let found: Vec<MembershipRow> = within(READ_TIMEOUT, found).await?;
+        .bind(limit);
+        let found: Vec<MembershipRow> = self.all(found).await?;
         found.into_iter().map(rows::membership).collect()
     }
 
@@ -204,9 +230,13 @@ impl Readers for HostReaders {
             query.push(", ").push_bind(integer(*id));
         }
         query.push(") ORDER BY account");
-        let rows = query.build().fetch_all(&self.pool);
-        let rows = within(READ_TIMEOUT, rows).await?;
-        rows.iter().map(account).collect()
+        let rows = within(READ_TIMEOUT, async {
+            let mut lease = Lease::take(&self.pool).await?;
+            let rows = query.build().fetch_all(&mut *lease).await?;
+            lease.give_back();
+            Ok::<_, EngineError>(rows)
+        });
+        rows.await?.iter().map(account).collect()
     }
 
     async fn heads(&self, after: &[u8], limit: u32) -> Result<Vec<Head>, EngineError> {
@@ -214,9 +244,8 @@ impl Readers for HostReaders {
             "SELECT id, head FROM conversations WHERE id > ? AND head > 0 ORDER BY id LIMIT ?",
         )
         .bind(after)
-        .bind(limit)
-        .fetch_all(&self.pool);
-        let found: Vec<(Vec<u8>, i64)> = within(READ_TIMEOUT, found).await?;
+        .bind(limit);
+        let found: Vec<(Vec<u8>, i64)> = self.all(found).await?;
         found.into_iter().map(rows::head).collect()
     }
 
@@ -229,7 +258,8 @@ impl Readers for HostReaders {
         within(READ_TIMEOUT, async {
             let id = &conversation.as_bytes()[..];
             let number = integer(question.sequence.0);
-            let mut tx = self.pool.begin().await?;
+            let mut lease = Lease::take(&self.pool).await?;
+            let mut tx = lease.begin().await?;
             let head: Option<(i64, bool)> = sqlx::query_as(
                 "SELECT c.head, EXISTS (SELECT 1 FROM members m WHERE m.conversation = c.id \
                  AND m.account = ? AND m.`left` IS NULL) FROM conversations c WHERE c.id = ?",
@@ -239,6 +269,8 @@ impl Readers for HostReaders {
             .fetch_optional(&mut *tx)
             .await?;
             let Some((head, asker_is_member)) = head else {
+                tx.commit().await?;
+                lease.give_back();
                 return Ok(None);
             };
             let counts = sqlx::query_as(ENTITLED_COUNTS)
@@ -260,6 +292,7 @@ impl Readers for HostReaders {
                 .fetch_all(&mut *tx)
                 .await?;
             tx.commit().await?;
+            lease.give_back();
             Ok(Some(LackingRows {
                 head: rows::sequence(head),
                 asker_is_member,
@@ -276,9 +309,8 @@ impl Readers for HostReaders {
              WHERE id > ? AND head > trimmed ORDER BY id LIMIT ?",
         )
         .bind(after)
-        .bind(limit)
-        .fetch_all(&self.pool);
-        let found: Vec<LogRow> = within(READ_TIMEOUT, found).await?;
+        .bind(limit);
+        let found: Vec<LogRow> = self.all(found).await?;
         found.into_iter().map(rows::log).collect()
     }
 
@@ -294,14 +326,16 @@ impl Readers for HostReaders {
         )
         .bind(&conversation.as_bytes()[..])
         .bind(integer(after.0))
-        .bind(limit)
-        .fetch_all(&self.pool);
-        let found: Vec<(i64, i64, i64)> = within(READ_TIMEOUT, found).await?;
+        .bind(limit);
+        let found: Vec<(i64, i64, i64)> = self.all(found).await?;
         Ok(found.into_iter().map(rows::kept).collect())
     }
 
     async fn generation(&self) -> Result<u64, EngineError> {
-        generation(&mut *self.pool.acquire().await?).await
+        let mut lease = Lease::take(&self.pool).await?;
+        let generation = generation(&mut lease).await?;
+        lease.give_back();
+        Ok(generation)
     }
 
     async fn parted(
@@ -309,9 +343,11 @@ impl Readers for HostReaders {
         since: u64,
         conversations: &[Bytes],
     ) -> Result<Option<Vec<u64>>, EngineError> {
-        let mut tx = self.pool.begin().await?;
+        let mut lease = Lease::take(&self.pool).await?;
+        let mut tx = lease.begin().await?;
         let parted = parted(&mut tx, since, conversations).await?;
         tx.commit().await?;
+        lease.give_back();
         Ok(parted)
     }
 }

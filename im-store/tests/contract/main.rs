@@ -13,6 +13,7 @@ mod generations;
 mod history;
 mod owners;
 mod poison;
+mod readers;
 mod schema;
 mod service;
 mod speed;
@@ -101,6 +102,8 @@ contract! {
         there_is_no_backup_of_nothing;
     generations:
         what_is_said_of_another_history_is_not_taken_for_this_one;
+    readers:
+        a_read_that_is_given_up_half_way_shows_nobody_the_past;
     service:
         accounts_are_made_once_and_keep_their_kind,
         names_are_told_apart_byte_by_byte,
