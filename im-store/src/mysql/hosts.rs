@@ -55,10 +55,16 @@ impl MySqlReaders {
         let Err(error @ EngineError::Sql(_)) = answer else {
             return false;
         };
-        if self.hosts.len() > 1 {
+        let next = (at + 1) % self.hosts.len();
+        let relaxed = Ordering::Relaxed;
+        // Of all who fail here at once, one says so.
+        if next != at
+            && self
+                .first
+                .compare_exchange(at, next, relaxed, relaxed)
+                .is_ok()
+        {
             events::host_left(&self.hosts[at].0, error);
-            self.first
-                .store((at + 1) % self.hosts.len(), Ordering::Relaxed);
         }
         tried < self.hosts.len()
     }
