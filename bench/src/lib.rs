@@ -2,7 +2,7 @@
 //! tidy test live here too.
 //!
 //! Read in this order: [`tally`], [`report`], [`load`], [`cluster`], [`wait`]; then [`record`], [`checker`] and
-//! [`chaos`]. Nothing imports this crate.
+//! [`chaos`]; then [`peers`]. Nothing imports this crate.
 
 pub mod tally;
 
@@ -18,5 +18,7 @@ pub mod record;
 pub mod checker;
 
 pub mod chaos;
+
+pub mod peers;
 
 mod clock;

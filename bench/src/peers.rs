@@ -1,0 +1,138 @@
+//! Our cluster beside its peers: the same load through each, by the same driver, in one run.
+//!
+//! A *system* is a server that runs as processes of its own ([`Server`]) and a client protocol as a
+//! pure [`Codec`]. Everything between them is the same for every system and for the limit probe:
+//! TLS, threads, buffers, pacing and counting.
+
+pub mod codec;
+pub mod limit;
+pub mod process;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use codec::{Codec, Event};
+
+/// What is compared.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum System {
+    /// A bare fan-out over TLS that stores nothing.
+    Limit,
+    /// Our own cluster.
+    Ours,
+    /// NATS core: at most once, stores nothing.
+    Nats,
+    /// NATS with a stream in files.
+    Jetstream,
+    /// Mosquitto, QoS 1.
+    Mosquitto,
+    /// ejabberd, rooms with an archive.
+    Ejabberd,
+}
+
+/// How a system is set where its manual leaves a choice that decides what an acknowledgement means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Settings {
+    /// As `bench/peers` has it, or, for us, as it comes.
+    Default,
+    /// JetStream: synced before every acknowledgement.
+    SyncAlways,
+}
+
+/// Who is there: `groups` groups of `members`, every member in one of them, over one connection.
+/// The member at place `p` of group `g` is the client with the index `g * members + p`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// Groups, with members of their own.
+    pub groups: usize,
+    /// Members of each.
+    pub members: usize,
+}
+
+impl Shape {
+    /// How many clients there are.
+    #[must_use]
+    pub const fn clients(&self) -> usize {
+        self.groups * self.members
+    }
+
+    /// The group that a client is in.
+    #[must_use]
+    pub const fn group_of(&self, client: usize) -> usize {
+        client / self.members
+    }
+}
+
+/// A server that runs and is ready for the clients of a shape: accounts, rooms and streams are made.
+/// Dropped, it is gone, with its processes and its folder.
+pub struct Server {
+    /// The processes whose CPU and memory count as the server's: the broker, and its database if it
+    /// has one.
+    pub pids: Vec<i32>,
+    /// How clients reach it.
+    pub target: Target,
+    /// What ends with it.
+    pub keeps: Box<dyn Send>,
+}
+
+/// How the clients of a system reach it: everything that the process of the load is told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Target {
+    /// The port of TLS.
+    pub address: SocketAddr,
+    /// The name in the server's certificate.
+    pub server_name: String,
+    /// The authority that signed it, in PEM.
+    pub ca: PathBuf,
+    /// What is spoken within TLS; empty: it is not said.
+    pub alpn: Option<String>,
+    /// The server says one line in clear before TLS begins (NATS).
+    pub line_before_tls: bool,
+    /// Whether the system acknowledges a send; else the sender's own delivery stands for it.
+    pub acknowledges: bool,
+    /// What the clients speak, and as whom.
+    pub clients: Clients,
+}
+
+/// What the clients speak, and as whom. [`Clients::codec`] makes the codec of one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Clients {
+    /// The limit probe: the group is the whole address.
+    Limit,
+}
+
+impl Clients {
+    /// The protocol of the client with this index.
+    ///
+    /// # Errors
+    /// When it has no account.
+    pub fn codec(&self, shape: &Shape, client: usize) -> anyhow::Result<Box<dyn Codec>> {
+        match self {
+            Self::Limit => Ok(Box::new(limit::Client::new(shape.group_of(client))?)),
+        }
+    }
+}
+
+/// Starts a system on free ports of this machine and makes what the clients of `shape` need. Each
+/// system's module has a function like this one.
+///
+/// # Errors
+/// When it is not installed, or does not come up; the message says what to do.
+pub async fn start(system: System, settings: Settings, shape: &Shape) -> anyhow::Result<Server> {
+    let _ = (settings, shape);
+    match system {
+        System::Limit
+        | System::Ours
+        | System::Nats
+        | System::Jetstream
+        | System::Mosquitto
+        | System::Ejabberd => anyhow::bail!("not there yet"),
+    }
+}
