@@ -2,7 +2,8 @@
 //! tidy test live here too.
 //!
 //! Read in this order: [`tally`], [`report`], [`load`], [`cluster`], [`wait`]; then [`record`], [`checker`] and
-//! [`chaos`]; then [`peers`]. Nothing imports this crate.
+//! [`chaos`]; then [`usage`], [`lean`] and
+//! [`peers`]. Nothing imports this crate.
 
 pub mod tally;
 
@@ -19,6 +20,11 @@ pub mod checker;
 
 pub mod chaos;
 
+pub mod lean;
+
 pub mod peers;
+
+pub mod dial;
+pub mod usage;
 
 mod clock;

@@ -31,7 +31,9 @@ impl Latencies {
         self.0.add(&other.0).expect("the same bounds");
     }
 
-    fn at(&self, quantile: f64) -> u64 {
+    /// What this part of them lie at or below, in microseconds.
+    #[must_use]
+    pub fn at(&self, quantile: f64) -> u64 {
         self.0.value_at_quantile(quantile)
     }
 }

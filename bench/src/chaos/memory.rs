@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::record::{Event, Recorder};
+use crate::usage;
 
 /// How often it is looked up.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -34,7 +35,7 @@ pub(super) async fn watch(state: PathBuf, recorder: Recorder, over: Cancellation
         // While the run file is being replaced, or a process ends, there is one look less.
         let Ok(run) = state.running() else { continue };
         for process in &run.tiers {
-            if let Some(rss_bytes) = resident(process.pid) {
+            if let Some(rss_bytes) = usage::resident_bytes(process.pid) {
                 recorder.record(&Event::Memory {
                     at_us: recorder.now_us(),
                     target: process.instance().to_string(),
@@ -44,14 +45,6 @@ pub(super) async fn watch(state: PathBuf, recorder: Recorder, over: Cancellation
             }
         }
     }
-}
-
-/// `None` when the process has ended.
-fn resident(pid: i32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kilobytes * 1024)
 }
 
 /// What was looked up, by process.
