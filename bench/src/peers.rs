@@ -5,8 +5,19 @@
 //! TLS, threads, buffers, pacing and counting.
 
 pub mod codec;
-pub mod limit;
 pub mod process;
+
+pub mod flight;
+pub mod job;
+
+pub mod driver;
+
+pub mod limit;
+pub mod ours;
+
+pub mod load;
+pub mod run;
+pub mod table;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,6 +44,19 @@ pub enum System {
     Mosquitto,
     /// ejabberd, rooms with an archive.
     Ejabberd,
+}
+
+impl System {
+    /// The settings that it is shown with.
+    #[must_use]
+    pub const fn settings(self) -> &'static [Settings] {
+        match self {
+            Self::Jetstream => &[Settings::Default, Settings::SyncAlways],
+            Self::Limit | Self::Ours | Self::Nats | Self::Mosquitto | Self::Ejabberd => {
+                &[Settings::Default]
+            }
+        }
+    }
 }
 
 /// How a system is set where its manual leaves a choice that decides what an acknowledgement means.
@@ -72,6 +96,8 @@ impl Shape {
 /// A server that runs and is ready for the clients of a shape: accounts, rooms and streams are made.
 /// Dropped, it is gone, with its processes and its folder.
 pub struct Server {
+    /// Whether a message is on disk, synced, before it is acknowledged.
+    pub durable: bool,
     /// The processes whose CPU and memory count as the server's: the broker, and its database if it
     /// has one.
     pub pids: Vec<i32>,
@@ -106,6 +132,8 @@ pub struct Target {
 pub enum Clients {
     /// The limit probe: the group is the whole address.
     Limit,
+    /// Our own protocol.
+    Ours(ours::Accounts),
 }
 
 impl Clients {
@@ -116,6 +144,7 @@ impl Clients {
     pub fn codec(&self, shape: &Shape, client: usize) -> anyhow::Result<Box<dyn Codec>> {
         match self {
             Self::Limit => Ok(Box::new(limit::Client::new(shape.group_of(client))?)),
+            Self::Ours(accounts) => Ok(Box::new(accounts.client(shape, client)?)),
         }
     }
 }
@@ -126,13 +155,23 @@ impl Clients {
 /// # Errors
 /// When it is not installed, or does not come up; the message says what to do.
 pub async fn start(system: System, settings: Settings, shape: &Shape) -> anyhow::Result<Server> {
-    let _ = (settings, shape);
+    let _ = settings;
     match system {
-        System::Limit
-        | System::Ours
-        | System::Nats
-        | System::Jetstream
-        | System::Mosquitto
-        | System::Ejabberd => anyhow::bail!("not there yet"),
+        System::Limit => limit::start().await,
+        System::Ours => ours::start(shape).await,
+        System::Nats | System::Jetstream | System::Mosquitto | System::Ejabberd => {
+            anyhow::bail!("not there yet")
+        }
     }
+}
+
+/// The binary of this crate, which has the limit probe and the load as commands of its own.
+pub(crate) fn im_bench() -> anyhow::Result<PathBuf> {
+    let binary = crate::cluster::binaries()?.join("im-bench");
+    anyhow::ensure!(
+        binary.is_file(),
+        "{} is not built: cargo build --workspace --bins",
+        binary.display()
+    );
+    Ok(binary)
 }

@@ -1,4 +1,4 @@
-//! Load on a running cluster, or on one of its own: `im-bench fanout`, `send` and `chaos`.
+//! Load on a running cluster, or on one of its own: `im-bench fanout`, `send`, `peers` and `chaos`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,6 +9,8 @@ use bench::chaos::outcome::Outcome;
 use bench::chaos::{self, Chaos, disk};
 use bench::cluster::Cluster;
 use bench::load::{self, Load, Measure};
+use bench::peers::run::Compare;
+use bench::peers::{self, System, limit};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
@@ -26,6 +28,8 @@ enum Command {
     Fanout(Run),
     /// Publishers that wait for their acks; the latency is that of the ack.
     Send(Run),
+    /// Our cluster, its peers and the limit of TLS and sockets, side by side in one run.
+    Peers(Compare),
     /// Steady load under faults of every kind; what was promised is checked afterwards.
     Chaos(ChaosRun),
     /// Judges the record of a chaos run again.
@@ -35,6 +39,19 @@ enum Command {
         /// Also writes the verdict here, as one JSON object.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
+    },
+    /// A load, told what to do on its input. For `peers`.
+    #[command(hide = true)]
+    PeersLoad,
+    /// The limit probe; says where it listens. For `peers`.
+    #[command(hide = true)]
+    LimitProbe {
+        /// Its certificate, in PEM.
+        #[arg(long)]
+        certificate: PathBuf,
+        /// The certificate's key, in PEM.
+        #[arg(long)]
+        key: PathBuf,
     },
 }
 
@@ -84,6 +101,11 @@ async fn run(command: Command) -> anyhow::Result<bool> {
     let (measure, run) = match command {
         Command::Fanout(run) => (Measure::Delivery, run),
         Command::Send(run) => (Measure::Ack, run),
+        Command::Peers(compare) => return peers(&compare).await,
+        Command::PeersLoad => return peers::load::serve().await.map(|()| true),
+        Command::LimitProbe { certificate, key } => {
+            return limit::server::run(&certificate, &key).await.map(|()| true);
+        }
         Command::Chaos(run) => return chaos(&run).await,
         Command::Check { record, json } => return tell(&chaos::judge(&record)?, json.as_deref()),
     };
@@ -94,6 +116,14 @@ async fn run(command: Command) -> anyhow::Result<bool> {
     let report = load::run(&run.load, measure, |name| cluster.operator(name)).await?;
     show(&report, run.json.as_deref())?;
     Ok(true)
+}
+
+/// Passes when nothing of ours was lost.
+async fn peers(compare: &Compare) -> anyhow::Result<bool> {
+    let table = compare.run().await?;
+    show(&table, compare.json.as_deref())?;
+    let mut ours = table.0.iter().filter(|row| row.system == System::Ours);
+    Ok(ours.all(|row| row.lost == 0))
 }
 
 async fn chaos(run: &ChaosRun) -> anyhow::Result<bool> {

@@ -7,15 +7,60 @@
 
 pub mod server;
 
-use anyhow::ensure;
+use std::process::Stdio;
+
+use anyhow::{Context as _, ensure};
+use deploy::authority::Authority;
+use service_kit::clock;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
 
 use super::codec::{Codec, Event};
+use super::{Clients, Server, Target};
 
 /// The longest frame, in bytes; a longer one ends the connection.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 
 /// The length of a frame, in bytes.
 const LENGTH_BYTES: usize = 4;
+
+/// Starts the probe as a process of its own.
+///
+/// # Errors
+/// When it does not come up.
+pub async fn start() -> anyhow::Result<Server> {
+    let folder = tempfile::tempdir()?;
+    let authority = Authority::open(folder.path(), clock::unix_ms())?;
+    let files = authority.public_certificate();
+    let mut probe = Command::new(super::im_bench()?)
+        .arg("limit-probe")
+        .arg("--certificate")
+        .arg(&files.certificate)
+        .arg("--key")
+        .arg(&files.key)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let pid = probe.id().context("the probe has ended")?;
+    let said = probe.stdout.take().context("the probe says nothing")?;
+    let mut lines = BufReader::new(said).lines();
+    let address = lines.next_line().await?.context("the probe has ended")?;
+    Ok(Server {
+        durable: false,
+        pids: vec![i32::try_from(pid)?],
+        target: Target {
+            address: address.parse()?,
+            server_name: "localhost".into(),
+            ca: authority.fleet_ca(),
+            alpn: None,
+            line_before_tls: false,
+            acknowledges: false,
+            clients: Clients::Limit,
+        },
+        keeps: Box::new((probe, folder)),
+    })
+}
 
 /// One client of the probe.
 #[derive(Debug)]

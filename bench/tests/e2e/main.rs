@@ -15,5 +15,6 @@ mod demo;
 mod first_use;
 mod history;
 mod kills;
+mod peers;
 mod people;
 mod raw;

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
@@ -66,6 +66,20 @@ pub fn tls(certificate: &Path, key: &Path) -> anyhow::Result<rustls::ServerConfi
         .with_single_cert(chain?, PrivateKeyDer::from_pem_file(key)?)?;
     tls.ticketer = rustls::crypto::ring::Ticketer::new()?;
     Ok(tls)
+}
+
+/// The process: `im-bench limit-probe`. Its first line says where it listens.
+///
+/// # Errors
+/// When the certificate or the key is not usable, or it cannot listen.
+pub async fn run(certificate: &Path, key: &Path) -> anyhow::Result<()> {
+    let tls = tls(certificate, key)?;
+    serve(tls, |address| {
+        let mut out = io::stdout().lock();
+        writeln!(out, "{address}")?;
+        Ok(out.flush()?)
+    })
+    .await
 }
 
 /// Serves on a free port until the process ends. `listening` is told where.
