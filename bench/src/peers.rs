@@ -15,6 +15,17 @@ pub mod driver;
 pub mod limit;
 pub mod ours;
 
+pub mod ejabberd;
+pub mod mosquitto;
+pub mod mqtt;
+pub mod nats;
+pub mod nats_codec;
+mod place;
+pub mod xmpp;
+
+#[cfg(test)]
+mod cuts;
+
 pub mod load;
 pub mod run;
 pub mod table;
@@ -134,6 +145,17 @@ pub enum Clients {
     Limit,
     /// Our own protocol.
     Ours(ours::Accounts),
+    /// MQTT, with no account.
+    Mqtt,
+    /// NATS, with no account and no stream.
+    Nats,
+    /// NATS with a stream for each group, which its first member makes.
+    Jetstream,
+    /// XMPP. Accounts have their names from the index, and all the same password.
+    Xmpp {
+        /// That password.
+        password: String,
+    },
 }
 
 impl Clients {
@@ -142,10 +164,18 @@ impl Clients {
     /// # Errors
     /// When it has no account.
     pub fn codec(&self, shape: &Shape, client: usize) -> anyhow::Result<Box<dyn Codec>> {
-        match self {
-            Self::Limit => Ok(Box::new(limit::Client::new(shape.group_of(client))?)),
-            Self::Ours(accounts) => Ok(Box::new(accounts.client(shape, client)?)),
-        }
+        let group = shape.group_of(client);
+        Ok(match self {
+            Self::Limit => Box::new(limit::Client::new(group)?),
+            Self::Ours(accounts) => Box::new(accounts.client(shape, client)?),
+            Self::Mqtt => Box::new(mqtt::Mqtt::new(client, group)),
+            Self::Nats => Box::new(nats_codec::Nats::core(client, group)),
+            Self::Jetstream => {
+                let creates = client % shape.members == 0;
+                Box::new(nats_codec::Nats::jetstream(client, group, creates))
+            }
+            Self::Xmpp { password } => Box::new(xmpp::Xmpp::new(client, group, password)),
+        })
     }
 }
 
@@ -155,13 +185,12 @@ impl Clients {
 /// # Errors
 /// When it is not installed, or does not come up; the message says what to do.
 pub async fn start(system: System, settings: Settings, shape: &Shape) -> anyhow::Result<Server> {
-    let _ = settings;
     match system {
         System::Limit => limit::start().await,
         System::Ours => ours::start(shape).await,
-        System::Nats | System::Jetstream | System::Mosquitto | System::Ejabberd => {
-            anyhow::bail!("not there yet")
-        }
+        System::Nats | System::Jetstream => nats::start(system, settings).await,
+        System::Mosquitto => mosquitto::start(settings).await,
+        System::Ejabberd => ejabberd::start(settings, shape).await,
     }
 }
 

@@ -15,6 +15,7 @@ mod demo;
 mod first_use;
 mod history;
 mod kills;
+mod peer_servers;
 mod peers;
 mod people;
 mod raw;

@@ -45,6 +45,12 @@ impl MariaDb {
         self.port
     }
 
+    /// The process, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        self.server.pid()
+    }
+
     /// Runs statements in a session of its own, as an administrator would.
     ///
     /// # Errors

@@ -113,10 +113,16 @@ impl Server {
         Ok(())
     }
 
-    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+    /// Its process, while it runs.
+    pub(super) fn pid(&self) -> Option<i32> {
         let pid = self.process.as_ref().and_then(Child::id);
-        let pid = pid.and_then(|pid| i32::try_from(pid).ok());
-        let pid = pid.ok_or_else(|| io::Error::other("the server does not run"))?;
+        pid.and_then(|pid| i32::try_from(pid).ok())
+    }
+
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        let pid = self
+            .pid()
+            .ok_or_else(|| io::Error::other("the server does not run"))?;
         Ok(kill(Pid::from_raw(pid), signal)?)
     }
 }
