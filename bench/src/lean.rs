@@ -345,3 +345,6 @@ impl Lean {
         self.correlation
     }
 }
+
+#[cfg(test)]
+mod tests;

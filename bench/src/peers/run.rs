@@ -9,6 +9,7 @@ use anyhow::{Context as _, ensure};
 use super::driver::PAYLOAD_BYTES_MIN;
 use super::job::{Job, Load};
 use super::load::LoadProcess;
+use super::process::allow_many_files;
 use super::table::{Case, Figures, Offered, Run, Scenario, Table, rows};
 use super::{Server, Settings, Shape, System};
 use crate::usage;
@@ -88,6 +89,7 @@ impl Compare {
             smallest.is_none_or(|rate| *rate >= members),
             "--rate: at least one message a second, which is {members} deliveries"
         );
+        allow_many_files()?;
         let mut runs = Vec::new();
         for scenario in &self.scenarios {
             match scenario {
