@@ -4,10 +4,13 @@
 //! stream publishes again once it has stored it. Not here: queue groups, request and reply of the
 //! application's own, pulling a stream.
 
+mod frame;
+
 use std::io::Write as _;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{bail, ensure};
 
+use self::frame::{END, Message, decimal, first_line, message};
 use super::codec::{Codec, Event};
 
 /// The subscription to the group.
@@ -16,16 +19,7 @@ const GROUP_SID: &[u8] = b"1";
 /// The subscription to the answers of the stream.
 const INBOX_SID: &[u8] = b"2";
 
-/// What ends every line, and every payload.
-const END: &[u8] = b"\r\n";
-
-/// A line without an end after so many bytes is not one of ours. INFO is the longest.
-const LINE_BYTES_MAX: usize = 64 << 10;
-
-/// A message of more bytes is not one of ours.
-const MESSAGE_BYTES_MAX: usize = 1 << 20;
-
-/// A message of [`MESSAGE_BYTES_MAX`] has a length of so many digits.
+/// The length of a message that is not too long has so many digits.
 const LENGTH_DIGITS_MAX: usize = 7;
 
 /// The ending of the inbox for the answer to the stream's creation; others end with a ticket.
@@ -48,15 +42,6 @@ struct Stream {
     /// The first member of the group creates it, and is not ready before it stands.
     creates: bool,
     has_inbox: bool,
-}
-
-/// MSG or HMSG, as it lies in the input.
-#[derive(Debug)]
-struct Message<'a> {
-    subject: &'a [u8],
-    sid: &'a [u8],
-    has_headers: bool,
-    payload: &'a [u8],
 }
 
 impl Nats {
@@ -244,65 +229,6 @@ impl Codec for Nats {
     }
 }
 
-/// The first line of the input, without its end, when it is whole.
-fn first_line(input: &[u8]) -> anyhow::Result<Option<&[u8]>> {
-    let end = input.iter().position(|byte| *byte == b'\r');
-    let length = end.unwrap_or(input.len());
-    ensure!(length <= LINE_BYTES_MAX, "a line of {length} bytes or more");
-    match input.get(length..length + END.len()) {
-        None => Ok(None),
-        Some(END) => Ok(Some(&input[..length])),
-        Some(_) => bail!("a line does not end as it should"),
-    }
-}
-
-/// What the line announces, and how many bytes it takes in `rest`, when it is whole.
-fn message<'a>(line: &'a [u8], rest: &'a [u8]) -> anyhow::Result<Option<(Message<'a>, usize)>> {
-    let has_headers = line.starts_with(b"H");
-    let mut fields = line.split(|byte| *byte == b' ');
-    // The operation.
-    fields.next();
-    let subject = fields.next().context("a message without a subject")?;
-    let sid = fields.next().context("a message without a subscription")?;
-    // A subject to answer to may stand before them.
-    let bytes = decimal(fields.next_back().context("a message without a length")?)?;
-    let bytes = usize::try_from(bytes)?;
-    ensure!(bytes <= MESSAGE_BYTES_MAX, "a message of {bytes} bytes");
-    let headers = if has_headers {
-        let headers = fields.next_back().context("headers without a length")?;
-        usize::try_from(decimal(headers)?)?
-    } else {
-        0
-    };
-    let Some(end) = rest.get(bytes..bytes + END.len()) else {
-        return Ok(None);
-    };
-    ensure!(end == END, "a payload does not end as it should");
-    let payload = rest.get(headers..bytes).context("headers are too long")?;
-    let message = Message {
-        subject,
-        sid,
-        has_headers,
-        payload,
-    };
-    Ok(Some((message, bytes + END.len())))
-}
-
-fn decimal(digits: &[u8]) -> anyhow::Result<u64> {
-    let mut number = 0_u64;
-    for digit in digits {
-        ensure!(
-            digit.is_ascii_digit(),
-            "{} is no number",
-            digits.escape_ascii()
-        );
-        let more = number.checked_mul(10).context("a number is too large")?;
-        number = more + u64::from(digit - b'0');
-    }
-    ensure!(!digits.is_empty(), "a number is missing");
-    Ok(number)
-}
-
 fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
@@ -314,6 +240,7 @@ fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use super::frame::LINE_BYTES_MAX;
     use super::*;
     use crate::peers::cuts::{Told, read_cut_everywhere};
 
@@ -340,7 +267,7 @@ mod tests {
     #[test]
     fn deliveries_come_as_they_were_published() {
         let input = b"MSG g.3 1 5\r\na\r\nbc\r\nMSG g.3 1 to.me 0\r\n\r\n\
-                      HMSG g.3 1 12 15\r\nNATS/1.0\r\n\r\nabc\r\n";
+                      HMSG g.3 1  12 15\r\nNATS/1.0\r\n\r\nabc\r\n";
         let (told, said) = read_cut_everywhere(core, input);
         let expected = [&b"a\r\nbc"[..], b"", b"abc"].map(Told::delivered);
         assert_eq!(told, expected);
@@ -356,15 +283,15 @@ mod tests {
 
     #[test]
     fn the_first_member_creates_the_stream() {
-        let input = b"PONG\r\nMSG _INBOX.7.creation 2 15\r\n{\"config\":{...}}\r\n";
+        let input = b"PONG\r\nMSG _INBOX.7.creation 2 16\r\n{\"config\":{...}}\r\n";
         let creator = || opened(Nats::jetstream(7, 3, true));
         let (told, said) = read_cut_everywhere(creator, input);
         assert_eq!(told, [Told::Ready]);
         let said = String::from_utf8(said).unwrap();
-        let start = "SUB _INBOX.7.* 2\r\nPUB $JS.API.STREAM.CREATE.g3 _INBOX.7.creation 162\r\n{";
+        let start = "SUB _INBOX.7.* 2\r\nPUB $JS.API.STREAM.CREATE.g3 _INBOX.7.creation 144\r\n{";
         assert!(said.starts_with(start), "{said}");
         let config = said.lines().last().unwrap();
-        assert_eq!(config.len(), 162);
+        assert_eq!(config.len(), 144);
         let config: serde_json::Value = serde_json::from_str(config).unwrap();
         assert_eq!(config["republish"]["dest"], "g.3");
 
@@ -387,8 +314,8 @@ mod tests {
             assert_eq!(out, expected);
             client
         };
-        let input = b"MSG _INBOX.7.1 2 26\r\n{\"stream\":\"g3\", \"seq\":1234}\r\n\
-                      MSG _INBOX.7.2 2 26\r\n{\"stream\":\"g3\", \"seq\":1235}\r\n";
+        let input = b"MSG _INBOX.7.1 2 27\r\n{\"stream\":\"g3\", \"seq\":1234}\r\n\
+                      MSG _INBOX.7.2 2  27\r\n{\"stream\":\"g3\", \"seq\":1235}\r\n";
         let (told, _) = read_cut_everywhere(published, input);
         assert_eq!(told, [1, 2].map(|ticket| Told::Acked { ticket }));
     }
