@@ -18,6 +18,12 @@ const TEMPLATE: &str = include_str!("../../peers/ejabberd.yml");
 /// The tables of the database, as the package brings them.
 const SCHEMA: &str = "/usr/share/ejabberd/sql/mysql.sql";
 
+/// Where Debian puts libraries of Erlang.
+const LIBRARIES: &str = "/usr/lib/erlang/lib";
+
+/// The library by which ejabberd speaks to MariaDB, followed by its version.
+const DRIVER: &str = "p1_mysql-";
+
 /// Of every account, and of the database's user: nothing here is worth a secret.
 const PASSWORD: &str = "peer";
 
@@ -45,6 +51,7 @@ pub async fn start(settings: Settings, shape: &Shape) -> anyhow::Result<Server> 
         settings == Settings::Default,
         "ejabberd's archive is always synced"
     );
+    has_driver()?;
     let database = database(shape.clients()).await?;
     let place = Place::new()?;
     let sql_port = database.port().to_string();
@@ -61,6 +68,19 @@ pub async fn start(settings: Settings, shape: &Shape) -> anyhow::Result<Server> 
         target: place.target(Clients::Xmpp { password }),
         keeps: Box::new((process, database, place)),
     })
+}
+
+/// Without it ejabberd starts, and nobody can log in.
+fn has_driver() -> anyhow::Result<()> {
+    let installed = std::fs::read_dir(LIBRARIES).map(|libraries| {
+        let mut names = libraries.flatten().map(|library| library.file_name());
+        names.any(|name| name.as_encoded_bytes().starts_with(DRIVER.as_bytes()))
+    });
+    ensure!(
+        installed.unwrap_or(false),
+        "no {DRIVER}* in {LIBRARIES}: apt-get install ejabberd erlang-p1-mysql"
+    );
+    Ok(())
 }
 
 /// As `ejabberdctl foreground` starts it, but for the name of the node.
