@@ -212,7 +212,7 @@ fn number(bytes: &[u8]) -> anyhow::Result<u16> {
 }
 
 fn head(kind: u8, flags: u8, mut length: usize, out: &mut Vec<u8>) {
-    out.push(kind << 4 | flags);
+    out.push((kind << 4) | flags);
     while length > 0x7F {
         out.push((length & 0x7F) as u8 | 0x80);
         length >>= 7;
