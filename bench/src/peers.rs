@@ -171,7 +171,7 @@ impl Clients {
             Self::Mqtt => Box::new(mqtt::Mqtt::new(client, group)),
             Self::Nats => Box::new(nats_codec::Nats::core(client, group)),
             Self::Jetstream => {
-                let creates = client % shape.members == 0;
+                let creates = client.is_multiple_of(shape.members);
                 Box::new(nats_codec::Nats::jetstream(client, group, creates))
             }
             Self::Xmpp { password } => Box::new(xmpp::Xmpp::new(client, group, password)),

@@ -213,11 +213,14 @@ fn number(bytes: &[u8]) -> anyhow::Result<u16> {
 
 fn head(kind: u8, flags: u8, mut length: usize, out: &mut Vec<u8>) {
     out.push((kind << 4) | flags);
-    while length > 0x7F {
-        out.push((length & 0x7F) as u8 | 0x80);
+    loop {
+        let [low, ..] = length.to_le_bytes();
         length >>= 7;
+        if length == 0 {
+            return out.push(low);
+        }
+        out.push(low | 0x80);
     }
-    out.push((length & 0x7F) as u8);
 }
 
 /// A text with its length before it. Ours are short.

@@ -158,12 +158,13 @@ impl Compare {
                     let load = load.with_context(|| format!("{:?}", one.system))?;
                     let outcome = load.run().await;
                     let outcome = outcome.with_context(|| format!("{:?}", one.system))?;
-                    progress(one.system, round, offered, &outcome);
-                    runs.push(Run {
+                    let run = Run {
                         round,
                         case: one.case(offered),
                         figures: Figures::Load(outcome),
-                    });
+                    };
+                    progress(&run);
+                    runs.push(run);
                 }
             }
         }
@@ -191,11 +192,13 @@ impl Compare {
                     members: shape.clients(),
                     ..offered
                 };
-                runs.push(Run {
+                let run = Run {
                     round,
                     case: one.case(all),
                     figures: Figures::Idle(bytes),
-                });
+                };
+                progress(&run);
+                runs.push(run);
             }
         }
         Ok(())
@@ -249,12 +252,16 @@ fn resident_bytes(server: &Server) -> u64 {
 }
 
 /// A line for whoever waits: a whole comparison takes a while.
-fn progress(system: System, round: usize, offered: Offered, outcome: &super::job::Outcome) {
-    let (scenario, window, rate) = (offered.scenario, offered.window, offered.rate_per_s);
-    let delivered = outcome.delivered.saturating_mul(1_000_000) / outcome.measured_us.max(1);
-    eprintln!(
-        "round {round}  {scenario:?}  window {window}  rate {rate}  {system:?}: {delivered} \
-         deliveries/s, p99 {} us, lost {}, late p99 {} us",
-        outcome.delivery.p99_us, outcome.lost, outcome.late.p99_us
-    );
+fn progress(run: &Run) {
+    let figures = match run.figures {
+        Figures::Load(outcome) => {
+            let delivered = outcome.delivered.saturating_mul(1_000_000);
+            let per_s = delivered / outcome.measured_us.max(1);
+            let (p99_us, lost) = (outcome.delivery.p99_us, outcome.lost);
+            let late_us = outcome.late.p99_us;
+            format!("{per_s} deliveries/s, p99 {p99_us} us, sent late {late_us} us, lost {lost}")
+        }
+        Figures::Idle(bytes) => format!("{bytes:.0} bytes a session"),
+    };
+    eprintln!("round {}  {}  {figures}", run.round + 1, run.case);
 }

@@ -1,7 +1,7 @@
 //! What the rounds come to: one row for each system and load, with its share of what the limit
 //! probe reached in the same round. Pure.
 
-use std::fmt;
+mod show;
 
 use serde::Serialize;
 
@@ -219,102 +219,6 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Table(pub Vec<Row>);
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = [
-            "scenario",
-            "members",
-            "window",
-            "system",
-            "durable",
-            "sent/s",
-            "acked/s",
-            "deliveries/s",
-            "p50 ms",
-            "p99 ms",
-            "of limit",
-            "server",
-            "load",
-            "lost",
-        ];
-        let mut lines = vec![head.map(str::to_owned).to_vec()];
-        lines.extend(self.0.iter().map(Row::cells));
-        let width = |column: usize| lines.iter().map(|line| line[column].len()).max();
-        let widths: Vec<_> = (0..head.len())
-            .map(|column| width(column).unwrap_or(0))
-            .collect();
-        for line in &lines {
-            for (cell, width) in line.iter().zip(&widths) {
-                write!(f, "{cell:>width$}  ")?;
-            }
-            writeln!(f)?;
-        }
-        write!(
-            f,
-            "server, load: cores used; idle: bytes of the server's memory a session"
-        )
-    }
-}
-
-impl Row {
-    fn cells(&self) -> Vec<String> {
-        let (system, settings) = (name(&self.system), name(&self.settings));
-        let system = match self.settings {
-            Settings::Default => system,
-            Settings::SyncAlways => format!("{system} {settings}"),
-        };
-        let offered = match self.offered_per_s {
-            0 => self.window.to_string(),
-            rate => format!("{rate}/s"),
-        };
-        let durable = if self.durable { "yes" } else { "no" };
-        let mut cells = vec![
-            name(&self.scenario),
-            self.members.to_string(),
-            offered,
-            system,
-        ];
-        cells.push(durable.into());
-        let measured = match self.bytes_per_session {
-            Some(bytes) => [
-                "-".into(),
-                "-".into(),
-                format!("{bytes:.0} B"),
-                "-".into(),
-                "-".into(),
-                format!("{:.2}", self.ratio_to_limit),
-                "-".into(),
-                "-".into(),
-                "-".into(),
-            ],
-            None => [
-                format!("{:.0}", self.sent_per_s),
-                format!("{:.0}", self.acked_per_s),
-                format!("{:.0}", self.deliveries_per_s),
-                ms(self.p50_us),
-                ms(self.p99_us),
-                format!("{:.3}", self.ratio_to_limit),
-                format!("{:.2}", self.server_cores),
-                format!("{:.2}", self.load_cores),
-                self.lost.to_string(),
-            ],
-        };
-        cells.extend(measured);
-        cells
-    }
-}
-
-fn ms(us: u64) -> String {
-    format!("{}.{:02}", us / 1000, us % 1000 / 10)
-}
-
-/// As it is written in JSON.
-fn name(value: &impl Serialize) -> String {
-    let json = serde_json::to_value(value).ok();
-    let text = json.as_ref().and_then(|json| json.as_str());
-    text.unwrap_or_default().to_owned()
-}
 
 #[cfg(test)]
 mod tests {
