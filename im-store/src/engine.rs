@@ -258,10 +258,10 @@ pub enum Chore {
         /// The last one that goes.
         up_to: SequenceNumber,
     },
-    /// Drops ids that were committed before this, the oldest first.
+    /// Drops ids that were made before this, by the time in them, the oldest first.
     ForgetIds {
         /// Milliseconds since the Unix epoch.
-        committed_before_ms: u64,
+        made_before_ms: u64,
         /// At most so many.
         limit: u32,
     },

@@ -104,12 +104,12 @@ impl<R: Readers, C: Fn() -> u64> Upkeep<R, C> {
         Ok(())
     }
 
-    /// An id may be made up to a day ahead of its commit: only when none of that time can be taken
-    /// any more is it of no use.
+    /// An id beyond the horizon is refused by its own time. It is kept for a day more, so that a store
+    /// whose clock is behind finds it.
     async fn forget_ids(&self) -> Result<(), Refusal> {
         let kept_ms = ID_HORIZON_MS + ID_AHEAD_MS_MAX;
         let chore = Chore::ForgetIds {
-            committed_before_ms: (self.unix_ms)().saturating_sub(kept_ms),
+            made_before_ms: (self.unix_ms)().saturating_sub(kept_ms),
             limit: IDS_TOGETHER_MAX,
         };
         while let Done::Forgotten(ids) = self.writer.chore(chore.clone()).await?

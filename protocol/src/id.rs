@@ -266,6 +266,15 @@ impl ClientMessageId {
         let b = self.0.as_bytes();
         u64::from_be_bytes([0, 0, b[0], b[1], b[2], b[3], b[4], b[5]])
     }
+
+    /// What no id of this moment (milliseconds since the Unix epoch) or a later one is below: as
+    /// bytes, ids are in the order of their time.
+    #[must_use]
+    pub fn least_of(made_at_ms: u64) -> [u8; 16] {
+        let mut least = [0; 16];
+        least[..6].copy_from_slice(&made_at_ms.to_be_bytes()[2..]);
+        least
+    }
 }
 
 impl fmt::Display for ClientMessageId {
@@ -327,5 +336,13 @@ mod tests {
         assert_ne!(derived, base.derive(&[b"commands", b"1"]));
         assert_eq!(derived.made_at_ms(), 1_700_000_000_123);
         assert_eq!(base.made_at_ms(), 1_700_000_000_123);
+    }
+
+    #[test]
+    fn ids_are_in_the_order_of_their_time() {
+        let [earlier, later] =
+            [1, 2].map(|ms| ClientMessageId::new(1_700_000_000_000 + ms, [9; 10]));
+        let between = ClientMessageId::least_of(later.made_at_ms());
+        assert!(*earlier.as_bytes() < between && between <= *later.as_bytes());
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use protocol::wire::EntryKind;
-use protocol::{ConversationId, SequenceNumber};
+use protocol::{ClientMessageId, ConversationId, SequenceNumber};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{MySql, QueryBuilder};
 
@@ -152,15 +152,14 @@ pub(super) async fn trim(
 /// Drops old ids.
 pub(super) async fn forget_ids(
     connection: &mut MySqlConnection,
-    committed_before_ms: u64,
+    made_before_ms: u64,
     limit: u32,
 ) -> Result<Done, EngineError> {
-    let gone = sqlx::query(
-        "DELETE FROM message_ids WHERE committed_at_ms < ? ORDER BY committed_at_ms LIMIT ?",
-    )
-    .bind(integer(committed_before_ms))
-    .bind(limit)
-    .execute(&mut *connection)
-    .await?;
+    let gone =
+        sqlx::query("DELETE FROM message_ids WHERE message_id < ? ORDER BY message_id LIMIT ?")
+            .bind(&ClientMessageId::least_of(made_before_ms)[..])
+            .bind(limit)
+            .execute(&mut *connection)
+            .await?;
     Ok(Done::Forgotten(gone.rows_affected()))
 }

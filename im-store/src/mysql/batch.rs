@@ -125,16 +125,16 @@ async fn look_up_ids(
 ) -> Result<(), EngineError> {
     let mut query = QueryBuilder::<MySql>::new(
         "SELECT conversation, sender, message_id, sequence, digest, committed_at_ms \
-         FROM message_ids WHERE (conversation, sender, message_id) IN (",
+         FROM message_ids WHERE (message_id, conversation, sender) IN (",
     );
     let mut list = query.separated(", ");
     for append in batch {
         list.push("(")
+            .push_bind_unseparated(&append.message_id.as_bytes()[..])
+            .push_unseparated(", ")
             .push_bind_unseparated(&append.conversation.as_bytes()[..])
             .push_unseparated(", ")
             .push_bind_unseparated(integer(append.sender.0))
-            .push_unseparated(", ")
-            .push_bind_unseparated(&append.message_id.as_bytes()[..])
             .push_unseparated(")");
     }
     query.push(")");

@@ -74,14 +74,11 @@ async fn carry_out(
             Ok(Ok(Done::Written))
         }
         Chore::ForgetIds {
-            committed_before_ms,
+            made_before_ms,
             limit,
-        } => Ok(Ok(amend::forget_ids(
-            connection,
-            *committed_before_ms,
-            *limit,
-        )
-        .await?)),
+        } => Ok(Ok(
+            amend::forget_ids(connection, *made_before_ms, *limit).await?
+        )),
     }
 }
 

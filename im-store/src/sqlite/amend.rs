@@ -4,16 +4,29 @@
 use std::collections::HashMap;
 
 use protocol::wire::EntryKind;
-use protocol::{ConversationId, SequenceNumber};
+use protocol::{ClientMessageId, ConversationId, SequenceNumber};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Sqlite};
 
+use super::many::Many;
 use crate::engine::{Done, EngineError, integer};
 use crate::rows;
 use crate::shard::{Append, BatchPlan, Target, TargetKey};
 
 /// Sequence numbers in one statement.
 const NUMBERS_PER_STATEMENT_MAX: usize = 512;
+
+/// Which of these entries there are. CROSS JOIN for the reason of [`super::batch`].
+pub(super) static LOOK_UP_TARGETS: Many = Many::new(
+    "SELECT m.conversation, m.sequence, m.sender, m.kind FROM ",
+    2,
+    " CROSS JOIN messages AS m ON m.conversation = n.column1 AND m.sequence = n.column2",
+);
+
+pub(super) const FORGET_IDS: &str = "DELETE FROM message_ids \
+     WHERE (message_id, conversation, sender) IN \
+     (SELECT message_id, conversation, sender FROM message_ids \
+     WHERE message_id < ? ORDER BY message_id LIMIT ?)";
 
 /// The entries that the recalls and edits of a batch are about.
 pub(super) async fn look_up(
@@ -25,16 +38,13 @@ pub(super) async fn look_up(
     if keys.is_empty() {
         return Ok(());
     }
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "SELECT conversation, sequence, sender, kind FROM messages \
-         WHERE (conversation, sequence) IN (",
-    );
-    query.push_values(keys, |mut row, (conversation, sequence)| {
-        row.push_bind(conversation.as_bytes().to_vec())
-            .push_bind(integer(sequence.0));
-    });
-    query.push(")");
-    for row in query.build_query_as().fetch_all(&mut *connection).await? {
+    let mut query = sqlx::query_as(LOOK_UP_TARGETS.of(keys.len()));
+    for (conversation, sequence) in keys {
+        query = query
+            .bind(conversation.as_bytes().to_vec())
+            .bind(integer(sequence.0));
+    }
+    for row in query.fetch_all(&mut *connection).await? {
         let (key, target) = rows::target(row)?;
         targets.insert(key, target);
     }
@@ -148,17 +158,13 @@ pub(super) async fn trim(
 /// Drops old ids.
 pub(super) async fn forget_ids(
     tx: &mut SqliteConnection,
-    committed_before_ms: u64,
+    made_before_ms: u64,
     limit: u32,
 ) -> Result<Done, EngineError> {
-    let gone = sqlx::query(
-        "DELETE FROM message_ids WHERE (conversation, sender, message_id) IN \
-         (SELECT conversation, sender, message_id FROM message_ids \
-         WHERE committed_at_ms < ? ORDER BY committed_at_ms LIMIT ?)",
-    )
-    .bind(integer(committed_before_ms))
-    .bind(limit)
-    .execute(&mut *tx)
-    .await?;
+    let gone = sqlx::query(FORGET_IDS)
+        .bind(&ClientMessageId::least_of(made_before_ms)[..])
+        .bind(limit)
+        .execute(&mut *tx)
+        .await?;
     Ok(Done::Forgotten(gone.rows_affected()))
 }

@@ -5,17 +5,48 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use protocol::{AccountId, ConversationId, SequenceNumber};
+use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{QueryBuilder, Row as _, Sqlite};
 
+use super::many::{Many, ROWS_MAX};
 use super::{amend, execute};
 use crate::engine::{EngineError, conversation_id, integer, message_id, number};
 use crate::shard::{
     Append, BatchPlan, ConversationState, HeadMove, IdKey, Known, NewEntry, StoredId,
 };
 
-/// Rows in one statement: SQLite binds at most 32,766 values, and a message has nine.
-const ROWS_PER_STATEMENT_MAX: usize = 512;
+/// The ids of a batch that are stored. CROSS JOIN: each row looks its id up, whatever SQLite makes of
+/// a list of rows after IN, for which some of its releases read the whole table.
+pub(super) static LOOK_UP_IDS: Many = Many::new(
+    "SELECT m.conversation, m.sender, m.message_id, m.sequence, m.digest, m.committed_at_ms FROM ",
+    3,
+    " CROSS JOIN message_ids AS m ON m.message_id = n.column1 \
+     AND m.conversation = n.column2 AND m.sender = n.column3",
+);
+
+/// Compare-and-set of heads. OR ROLLBACK, here and below: nothing of a batch stays when a part of it
+/// fails, so SQLite need not keep what each page was before the statement.
+pub(super) static MOVE_HEADS: Many = Many::new(
+    "UPDATE OR ROLLBACK conversations AS c SET head = n.column5, membership = n.column6, \
+     bytes = c.bytes + n.column7 FROM ",
+    7,
+    " WHERE c.id = n.column1 AND c.head = n.column2 AND c.membership = n.column3 \
+     AND c.owner_epoch = n.column4",
+);
+
+pub(super) static INSERT_MESSAGES: Many = Many::new(
+    "INSERT OR ROLLBACK INTO messages (conversation, sequence, sender, message_id, kind, content, \
+     priority, deliver_before_ms, committed_at_ms) SELECT * FROM ",
+    9,
+    " WHERE n.column1 IS NOT NULL",
+);
+
+pub(super) static INSERT_IDS: Many = Many::new(
+    "INSERT OR ROLLBACK INTO message_ids (conversation, sender, message_id, sequence, digest, \
+     committed_at_ms) SELECT * FROM ",
+    6,
+    " WHERE n.column1 IS NOT NULL",
+);
 
 /// What the planner needs to know of a batch. What is `kept` is not read again: if it is no
 /// longer true the commit loses.
@@ -25,7 +56,7 @@ pub(super) async fn look_up(
     kept: &HashMap<ConversationId, ConversationState>,
 ) -> Result<Known, EngineError> {
     let mut known = Known::default();
-    for rows in batch.chunks(ROWS_PER_STATEMENT_MAX) {
+    for rows in batch.chunks(ROWS_MAX) {
         look_up_ids(connection, rows, &mut known.ids).await?;
         amend::look_up(connection, rows, &mut known.targets).await?;
     }
@@ -47,17 +78,14 @@ async fn look_up_ids(
     batch: &[Append],
     ids: &mut HashMap<IdKey, StoredId>,
 ) -> Result<(), EngineError> {
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "SELECT conversation, sender, message_id, sequence, digest, committed_at_ms \
-         FROM message_ids WHERE (conversation, sender, message_id) IN (",
-    );
-    query.push_values(batch, |mut row, append| {
-        row.push_bind(append.conversation.as_bytes().to_vec())
-            .push_bind(integer(append.sender.0))
-            .push_bind(append.message_id.as_bytes().to_vec());
-    });
-    query.push(")");
-    for row in query.build().fetch_all(&mut *connection).await? {
+    let mut query = sqlx::query(LOOK_UP_IDS.of(batch.len()));
+    for append in batch {
+        query = query
+            .bind(append.message_id.as_bytes().to_vec())
+            .bind(append.conversation.as_bytes().to_vec())
+            .bind(integer(append.sender.0));
+    }
+    for row in query.fetch_all(&mut *connection).await? {
         let key = (
             conversation_id(row.try_get(0)?)?,
             AccountId(number(row.try_get(1)?)),
@@ -125,7 +153,7 @@ pub(super) async fn write(
     if !move_heads(connection, plan, now_ms).await? {
         return Err(EngineError::Lost);
     }
-    for rows in plan.entries.chunks(ROWS_PER_STATEMENT_MAX) {
+    for rows in plan.entries.chunks(ROWS_MAX) {
         insert_messages(connection, batch, rows, now_ms).await?;
         insert_ids(connection, batch, rows, now_ms).await?;
     }
@@ -145,45 +173,58 @@ async fn move_heads(
     plan: &BatchPlan,
     now_ms: u64,
 ) -> Result<bool, EngineError> {
-    for (conversation, head) in &plan.heads {
-        let id = &conversation.as_bytes()[..];
-        let moved = if head.is_new_pair(*conversation) {
-            sqlx::query(
-                "INSERT INTO conversations (id, head, membership, owner_epoch, name, \
-                 history_open, created_at_ms, bytes) VALUES (?, ?, 0, 0, '', FALSE, ?, ?)",
-            )
-            .bind(id)
-            .bind(integer(head.to.head.0))
-            .bind(integer(now_ms))
-            .bind(integer(head.bytes))
-            .execute(&mut *tx)
-            .await
-        } else {
-            sqlx::query(
-                "UPDATE conversations SET head = ?, membership = ?, bytes = bytes + ? \
-                 WHERE id = ? AND head = ? AND membership = ? AND owner_epoch = ?",
-            )
-            .bind(integer(head.to.head.0))
-            .bind(integer(head.to.membership.0))
-            .bind(integer(head.bytes))
-            .bind(id)
-            .bind(integer(head.from.head.0))
-            .bind(integer(head.from.membership.0))
-            .bind(integer(head.from.owner_epoch))
-            .execute(&mut *tx)
-            .await
-        };
-        match moved {
-            Ok(done) if done.rows_affected() == 1 => {}
-            Ok(_) => return Ok(false),
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => return Ok(false),
-            Err(error) => return Err(error.into()),
+    let (new, moved): (Vec<_>, Vec<_>) = plan
+        .heads
+        .iter()
+        .partition(|(conversation, head)| head.is_new_pair(**conversation));
+    for heads in moved.chunks(ROWS_MAX) {
+        let mut query = sqlx::query(MOVE_HEADS.of(heads.len()));
+        for (conversation, head) in heads {
+            query = query
+                .bind(conversation.as_bytes().to_vec())
+                .bind(integer(head.from.head.0))
+                .bind(integer(head.from.membership.0))
+                .bind(integer(head.from.owner_epoch))
+                .bind(integer(head.to.head.0))
+                .bind(integer(head.to.membership.0))
+                .bind(integer(head.bytes));
         }
-        if head.is_new_pair(*conversation) {
-            insert_pair_members(tx, id, head).await?;
+        let done = query.execute(&mut *tx).await?;
+        if done.rows_affected() != heads.len() as u64 {
+            return Ok(false);
+        }
+    }
+    for (conversation, head) in new {
+        if !insert_pair(tx, *conversation, head, now_ms).await? {
+            return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// False: another was faster.
+async fn insert_pair(
+    tx: &mut SqliteConnection,
+    conversation: ConversationId,
+    head: &HeadMove,
+    now_ms: u64,
+) -> Result<bool, EngineError> {
+    let id = &conversation.as_bytes()[..];
+    let made = sqlx::query(
+        "INSERT INTO conversations (id, head, membership, owner_epoch, name, \
+         history_open, created_at_ms, bytes) VALUES (?, ?, 0, 0, '', FALSE, ?, ?)",
+    )
+    .bind(id)
+    .bind(integer(head.to.head.0))
+    .bind(integer(now_ms))
+    .bind(integer(head.bytes))
+    .execute(&mut *tx)
+    .await;
+    match made {
+        Ok(_) => insert_pair_members(tx, id, head).await.map(|()| true),
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn insert_pair_members(
@@ -207,23 +248,21 @@ async fn insert_messages(
     entries: &[NewEntry],
     now_ms: u64,
 ) -> Result<(), EngineError> {
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO messages (conversation, sequence, sender, message_id, kind, content, \
-         priority, deliver_before_ms, committed_at_ms) ",
-    );
-    query.push_values(entries, |mut row, entry| {
+    let mut query = sqlx::query(INSERT_MESSAGES.of(entries.len()));
+    for entry in entries {
         let append = &batch[entry.index];
-        row.push_bind(append.conversation.as_bytes().to_vec())
-            .push_bind(integer(entry.sequence.0))
-            .push_bind(integer(append.sender.0))
-            .push_bind(append.message_id.as_bytes().to_vec())
-            .push_bind(append.kind as i32)
-            .push_bind(append.content.to_vec())
-            .push_bind(append.priority as i32)
-            .push_bind(integer(append.deliver_before_ms))
-            .push_bind(integer(now_ms));
-    });
-    query.build().execute(tx).await?;
+        query = query
+            .bind(append.conversation.as_bytes().to_vec())
+            .bind(integer(entry.sequence.0))
+            .bind(integer(append.sender.0))
+            .bind(append.message_id.as_bytes().to_vec())
+            .bind(append.kind as i32)
+            .bind(append.content.to_vec())
+            .bind(append.priority as i32)
+            .bind(integer(append.deliver_before_ms))
+            .bind(integer(now_ms));
+    }
+    query.execute(tx).await?;
     Ok(())
 }
 
@@ -233,20 +272,18 @@ async fn insert_ids(
     entries: &[NewEntry],
     now_ms: u64,
 ) -> Result<(), EngineError> {
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO message_ids (conversation, sender, message_id, sequence, digest, \
-         committed_at_ms) ",
-    );
-    query.push_values(entries, |mut row, entry| {
+    let mut query = sqlx::query(INSERT_IDS.of(entries.len()));
+    for entry in entries {
         let append = &batch[entry.index];
-        row.push_bind(append.conversation.as_bytes().to_vec())
-            .push_bind(integer(append.sender.0))
-            .push_bind(append.message_id.as_bytes().to_vec())
-            .push_bind(integer(entry.sequence.0))
-            .push_bind(entry.digest.to_vec())
-            .push_bind(integer(now_ms));
-    });
-    query.build().execute(tx).await?;
+        query = query
+            .bind(append.conversation.as_bytes().to_vec())
+            .bind(integer(append.sender.0))
+            .bind(append.message_id.as_bytes().to_vec())
+            .bind(integer(entry.sequence.0))
+            .bind(entry.digest.to_vec())
+            .bind(integer(now_ms));
+    }
+    query.execute(tx).await?;
     Ok(())
 }
 

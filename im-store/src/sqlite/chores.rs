@@ -7,11 +7,28 @@ use protocol::{AccountId, ClientMessageId, ConversationId, Refusal};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
+use super::many::{Many, ROWS_MAX};
 use super::{amend, execute};
 use crate::engine::{
     Chore, Done, EngineError, RaisedMark, conversation_id, integer, no_such_account, number,
     of_kind,
 };
+
+/// The heads of what is marked, for those marks that are a member's; by the place of the mark.
+pub(super) static MARKED_HEADS: Many = Many::new(
+    "SELECT n.column3, c.head FROM ",
+    3,
+    " CROSS JOIN conversations AS c ON c.id = n.column1 WHERE EXISTS (SELECT 1 FROM members AS m \
+     WHERE m.conversation = n.column1 AND m.account = n.column2)",
+);
+
+pub(super) static RAISE_MARKS: Many = Many::new(
+    "INSERT OR ROLLBACK INTO marks (conversation, account, delivered, read) SELECT * FROM ",
+    4,
+    " WHERE n.column1 IS NOT NULL ON CONFLICT (conversation, account) DO UPDATE SET \
+     delivered = max(delivered, excluded.delivered), read = max(read, excluded.read) \
+     WHERE excluded.delivered > delivered OR excluded.read > read",
+);
 
 /// Begins a transaction and does these in it.
 pub(super) async fn write(
@@ -55,8 +72,8 @@ async fn carry_out(
         }
         Chore::SetCapabilities { account, card } => set_capabilities(tx, *account, card).await,
         Chore::RaiseMarks(marks) => {
-            for mark in marks {
-                raise_mark(tx, mark).await?;
+            for marks in marks.chunks(ROWS_MAX) {
+                raise_marks(tx, marks).await?;
             }
             Ok(Ok(Done::Written))
         }
@@ -69,11 +86,9 @@ async fn carry_out(
             Ok(Ok(Done::Written))
         }
         Chore::ForgetIds {
-            committed_before_ms,
+            made_before_ms,
             limit,
-        } => Ok(Ok(
-            amend::forget_ids(tx, *committed_before_ms, *limit).await?
-        )),
+        } => Ok(Ok(amend::forget_ids(tx, *made_before_ms, *limit).await?)),
     }
 }
 
@@ -165,30 +180,30 @@ async fn set_capabilities(
 }
 
 /// Marks only rise, belong to members only, and never pass the head.
-async fn raise_mark(tx: &mut SqliteConnection, mark: &RaisedMark) -> Result<(), EngineError> {
-    let head: Option<i64> = sqlx::query_scalar(
-        "SELECT c.head FROM conversations c JOIN members m ON m.conversation = c.id \
-         WHERE c.id = ? AND m.account = ? LIMIT 1",
-    )
-    .bind(&mark.conversation.as_bytes()[..])
-    .bind(integer(mark.account.0))
-    .fetch_optional(&mut *tx)
-    .await?;
-    let Some(head) = head else {
+async fn raise_marks(tx: &mut SqliteConnection, marks: &[RaisedMark]) -> Result<(), EngineError> {
+    let mut query = sqlx::query_as(MARKED_HEADS.of(marks.len()));
+    for (mark, place) in marks.iter().zip(0_i64..) {
+        query = query
+            .bind(mark.conversation.as_bytes().to_vec())
+            .bind(integer(mark.account.0))
+            .bind(place);
+    }
+    let heads: Vec<(i64, i64)> = query.fetch_all(&mut *tx).await?;
+    if heads.is_empty() {
         return Ok(());
-    };
-    let mark = mark.at_most(number(head));
-    sqlx::query(
-        "INSERT INTO marks (conversation, account, delivered, read) VALUES (?, ?, ?, ?) \
-         ON CONFLICT (conversation, account) DO UPDATE SET \
-         delivered = max(delivered, excluded.delivered), read = max(read, excluded.read)",
-    )
-    .bind(&mark.conversation.as_bytes()[..])
-    .bind(integer(mark.account.0))
-    .bind(integer(mark.delivered))
-    .bind(integer(mark.read))
-    .execute(&mut *tx)
-    .await?;
+    }
+    let mut query = sqlx::query(RAISE_MARKS.of(heads.len()));
+    for (place, head) in heads {
+        let mark = usize::try_from(place).ok().and_then(|at| marks.get(at));
+        let mark = mark.ok_or(EngineError::Damaged("the place of a mark"))?;
+        let mark = mark.at_most(number(head));
+        query = query
+            .bind(mark.conversation.as_bytes().to_vec())
+            .bind(integer(mark.account.0))
+            .bind(integer(mark.delivered))
+            .bind(integer(mark.read));
+    }
+    query.execute(&mut *tx).await?;
     Ok(())
 }
 

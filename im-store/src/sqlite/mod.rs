@@ -13,6 +13,7 @@ mod amend;
 pub(crate) mod backup;
 mod batch;
 mod chores;
+mod many;
 mod owner;
 mod readers;
 mod schema;
@@ -38,6 +39,9 @@ use crate::shard::{Append, BatchPlan, ConversationState, Known};
 /// How long a statement waits for another owner of the file. Below the senders' timeouts, also
 /// when a write is attempted anew after it.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Prepared statements that a connection keeps: those over many rows are one for each power of two.
+const STATEMENTS_KEPT_MAX: usize = 256;
 
 /// SQLite's result codes, without what extends them.
 const READ_ONLY: u32 = 8;
@@ -166,7 +170,7 @@ impl Engine for SqliteEngine {
 }
 
 async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), Error> {
-    sqlx::raw_sql(sql).execute(connection).await?;
+    sqlx::query(sql).execute(connection).await?;
     Ok(())
 }
 
@@ -192,5 +196,6 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
+        .statement_cache_capacity(STATEMENTS_KEPT_MAX)
         .disable_statement_logging()
 }

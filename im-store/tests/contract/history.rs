@@ -223,8 +223,8 @@ pub(crate) async fn ids_are_forgotten_after_their_horizon_and_then_too_old(backe
         writer.append(text(pair(), 1, id, "x")).await.unwrap();
     }
     let horizon_ms = NOW_MS + ID_HORIZON_MS + ID_AHEAD_MS_MAX;
-    let forget = |committed_before_ms, limit| Chore::ForgetIds {
-        committed_before_ms,
+    let forget = |made_before_ms, limit| Chore::ForgetIds {
+        made_before_ms,
         limit,
     };
     let steps = [(NOW_MS, 9, 0), (NOW_MS + 1, 2, 2), (NOW_MS + 1, 2, 1)];
