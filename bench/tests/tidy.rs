@@ -37,7 +37,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// Where a library may be named: files or folders, from the root.
-const FENCES: [(&str, &[&str]); 5] = [
+const FENCES: [(&str, &[&str]); 6] = [
     (
         "sqlx",
         &[
@@ -47,6 +47,10 @@ const FENCES: [(&str, &[&str]); 5] = [
             "im-store/src/testing",
             "im-store/tests",
         ],
+    ),
+    (
+        "rusqlite",
+        &["im-store/src/engine.rs", "im-store/src/sqlite"],
     ),
     ("reqwest", &["llm-bridge/src", "llm-bridge/tests", "bench"]),
     (

@@ -204,6 +204,9 @@ pub enum EngineError {
     /// A statement failed. Nothing is stored.
     #[error("the database failed")]
     Sql(#[from] sqlx::Error),
+    /// A page of history could not be read.
+    #[error("the database failed")]
+    Page(#[from] rusqlite::Error),
 }
 
 impl From<sqlx::Error> for BackupError {

@@ -2,8 +2,8 @@
 //!
 //! [`SqliteEngine`] is the writer's one connection: `batch` looks up and commits messages, `amend`
 //! takes back and drops, `chores` does the rare writes, `schema` the tables, `backup` copies them.
-//! [`SqliteReaders`] are the connections that only read. [`Owner`] is whose file it is. What becomes
-//! of a message is decided in [`crate::shard`].
+//! [`SqliteReaders`] are the connections that only read, `pages` those of them that read history.
+//! [`Owner`] is whose file it is. What becomes of a message is decided in [`crate::shard`].
 //!
 //! What a loss of power leaves is SQLite's to mend: it syncs the folder with the first sync of a
 //! new log, the log at every commit, and the database before it uses the log's room again. A
@@ -15,6 +15,9 @@ mod batch;
 mod chores;
 mod many;
 mod owner;
+mod pages;
+#[cfg(test)]
+mod plans;
 mod readers;
 mod schema;
 #[cfg(feature = "testing")]

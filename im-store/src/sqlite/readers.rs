@@ -4,8 +4,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt as _;
-use protocol::limits::PULL_PAGE_BYTES_MAX;
 use protocol::wire::{Account, Head, Membership};
 use protocol::{AccountId, ConversationId, SequenceNumber};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
@@ -14,28 +12,19 @@ use sqlx::{QueryBuilder, Row as _, Sqlite};
 use super::backup::{generation, parted};
 use super::chores::account;
 use super::options;
+use super::pages::Pages;
 use crate::engine::{
     EngineError, History, Lacking, LackingRows, MemberRows, Readers, integer, number,
 };
 use crate::read::Span;
 use crate::retention::{Kept, Log};
-use crate::rows::{self, HeadRow, LogRow, MarksRow, MembershipRow, StayRow};
+use crate::rows::{self, LogRow, MarksRow, MembershipRow};
 
 /// Connections that read at once. Beyond: the request waits for one.
 const READERS_MAX: u32 = 4;
 
 /// How long a request waits for a connection before it fails.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A span, forward.
-const FORWARD: &str = "SELECT sequence, sender, message_id, kind, content, priority, \
-     deliver_before_ms, committed_at_ms FROM messages \
-     WHERE conversation = ? AND sequence > ? AND sequence < ? ORDER BY sequence LIMIT ?";
-
-/// A span, back.
-const BACK: &str = "SELECT sequence, sender, message_id, kind, content, priority, \
-     deliver_before_ms, committed_at_ms FROM messages \
-     WHERE conversation = ? AND sequence > ? AND sequence < ? ORDER BY sequence DESC LIMIT ?";
 
 /// How many members are entitled to an entry, and how many of them have marked it.
 const ENTITLED_COUNTS: &str = "SELECT COUNT(*), \
@@ -61,6 +50,7 @@ const LACKING: &str = "SELECT m.account, COALESCE(k.delivered, 0), COALESCE(k.re
 #[derive(Debug, Clone)]
 pub struct SqliteReaders {
     pool: SqlitePool,
+    pages: Pages,
 }
 
 impl SqliteReaders {
@@ -71,12 +61,14 @@ impl SqliteReaders {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_with(options(path).pragma("query_only", "ON"))
             .await?;
-        Ok(Self { pool })
+        let pages = Pages::of(path);
+        Ok(Self { pool, pages })
     }
 }
 
 impl Readers for SqliteReaders {
     async fn close(&self) {
+        self.pages.close().await;
         self.pool.close().await;
     }
 
@@ -86,47 +78,7 @@ impl Readers for SqliteReaders {
         account: AccountId,
         span: Span,
     ) -> Result<Option<History>, EngineError> {
-        let id = &conversation.as_bytes()[..];
-        let mut tx = self.pool.begin().await?;
-        let head: Option<HeadRow> =
-            sqlx::query_as("SELECT head, trimmed, history_open FROM conversations WHERE id = ?")
-                .bind(id)
-                .fetch_optional(&mut *tx)
-                .await?;
-        let Some((head, trimmed, history_open)) = head else {
-            return Ok(None);
-        };
-        let stays: Vec<StayRow> = sqlx::query_as(
-            "SELECT joined, \"left\" FROM members WHERE conversation = ? AND account = ?",
-        )
-        .bind(id)
-        .bind(integer(account.0))
-        .fetch_all(&mut *tx)
-        .await?;
-        let (after, before) = rows::bounds(&span);
-        let mut found = sqlx::query_as(if span.back { BACK } else { FORWARD })
-            .bind(id)
-            .bind(after)
-            .bind(before)
-            .bind(span.limit)
-            .fetch(&mut *tx);
-        let (mut entries, mut bytes) = (Vec::new(), 0);
-        while bytes <= PULL_PAGE_BYTES_MAX
-            && let Some(row) = found.try_next().await?
-        {
-            let entry = rows::entry(conversation, row);
-            bytes += entry.content.len();
-            entries.push(entry);
-        }
-        drop(found);
-        tx.commit().await?;
-        Ok(Some(History {
-            entries,
-            head: rows::sequence(head),
-            trimmed: rows::sequence(trimmed),
-            stays: stays.into_iter().map(rows::stay).collect(),
-            history_open,
-        }))
+        self.pages.read(conversation, account, span).await
     }
 
     async fn members(

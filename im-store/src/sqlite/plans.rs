@@ -1,0 +1,49 @@
+//! How SQLite means to run what every batch and every page runs: by looking up, not by reading a table
+//! from its beginning, so that it costs the same however long the history is.
+
+use rusqlite::Connection;
+
+use super::{amend, batch, chores, pages, schema};
+
+/// Each step of its plan.
+fn plan(connection: &Connection, sql: &str) -> Vec<String> {
+    let mut statement = connection
+        .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+        .unwrap();
+    let mut rows = statement.raw_query();
+    let mut steps = Vec::new();
+    while let Some(row) = rows.next().unwrap() {
+        steps.push(row.get(3).unwrap());
+    }
+    steps
+}
+
+#[test]
+fn no_statement_of_a_batch_or_a_page_reads_a_whole_table() {
+    let connection = Connection::open_in_memory().unwrap();
+    for step in schema::MIGRATIONS {
+        connection.execute_batch(step).unwrap();
+    }
+    let mut statements: Vec<String> = [pages::FORWARD, pages::BACK, amend::FORGET_IDS]
+        .map(str::to_owned)
+        .into();
+    for many in [
+        &batch::LOOK_UP_IDS,
+        &batch::MOVE_HEADS,
+        &batch::INSERT_MESSAGES,
+        &batch::INSERT_IDS,
+        &amend::LOOK_UP_TARGETS,
+        &chores::MARKED_HEADS,
+        &chores::RAISE_MARKS,
+    ] {
+        statements.extend([1, 2, 512].map(|rows| many.of(rows).0.to_string()));
+    }
+    for sql in statements {
+        for step in plan(&connection, &sql) {
+            // The rows that are bound are scanned; they are `n`, or have no name.
+            let scans = step.strip_prefix("SCAN ").unwrap_or("n");
+            let of_values = scans == "n" || scans.contains("CONSTANT") || scans.contains("VALUES");
+            assert!(of_values, "{step}: {}", &sql[..sql.len().min(120)]);
+        }
+    }
+}
