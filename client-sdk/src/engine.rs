@@ -5,6 +5,7 @@
 mod answers;
 mod journalled;
 mod parting;
+mod pulls;
 mod session;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::Instant;
 
+use crate::ahead::Ahead;
 use crate::config::ClientConfig;
 use crate::events;
 use crate::inbox::{Inbox, Output};
@@ -62,6 +64,7 @@ pub(crate) struct Engine {
     /// Present if there is a journal.
     desk: Option<Desk>,
     inbox: Inbox,
+    ahead: Ahead,
     outbox: Outbox<SendReply>,
     requests: Requests<RequestReply>,
     session: Option<Session>,
@@ -99,6 +102,7 @@ impl Engine {
             shared,
             desk: None,
             inbox: Inbox::new(config.start_from).resuming(opened.iter().flat_map(Opened::marks)),
+            ahead: Ahead::default(),
             outbox: Outbox::new(),
             requests: Requests::new(),
             session: None,
@@ -164,6 +168,7 @@ impl Engine {
         }
         self.shared.set_session(None);
         self.inbox.connection_lost();
+        self.ahead.clear();
         self.outbox.connection_lost();
         for (reply, error) in self.requests.connection_lost() {
             reply.settle(Err(error));
@@ -318,7 +323,10 @@ impl Engine {
                 Output::Joined(conversation, name) => {
                     queue.push_news(Event::Joined { conversation, name });
                 }
-                Output::Left(conversation) => queue.push_news(Event::Left { conversation }),
+                Output::Left(conversation) => {
+                    self.ahead.forget(conversation);
+                    queue.push_news(Event::Left { conversation });
+                }
                 Output::Parted(conversation, at) => {
                     queue.push_news(Event::Parted { conversation, at });
                 }

@@ -260,6 +260,15 @@ impl Inbox {
             .find(|until| *until > after)
     }
 
+    /// How many more pages may be asked for before they are wanted.
+    pub(crate) const fn spare_pulls(&self) -> usize {
+        if self.room {
+            PULLS_IN_FLIGHT_MAX.saturating_sub(self.in_flight)
+        } else {
+            0
+        }
+    }
+
     pub(crate) fn next_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }

@@ -8,7 +8,7 @@
 //! Not here: the wire itself (that is [`protocol`]), a cluster, a model.
 //!
 //! Read in this order: [`config`], [`message`], [`error`], [`client`], [`incoming`]; the pure
-//! machines `inbox`, `outbox`, `scribe` (what is written into the [`journal`]), `requests` and
+//! machines `inbox` (and `ahead`, which reads pages before it wants them), `outbox`, `scribe` (what is written into the [`journal`]), `requests` and
 //! `marks`; `engine`, which joins them; `connection` and `driver`, the shell around it; then
 //! [`robot`] and [`testing`].
 
@@ -19,6 +19,7 @@ pub mod message;
 pub mod client;
 pub mod incoming;
 
+mod ahead;
 mod inbox;
 pub mod journal;
 mod marks;

@@ -13,12 +13,12 @@ use super::session::{Asked, Memberships, Session};
 use super::{ANSWER_TIMEOUT, Engine};
 use crate::error::{Error, SendError};
 use crate::events;
-use crate::message::{Conversation, Entry, Ephemeral, PullPage, Receipt};
+use crate::message::{Conversation, Entry, Ephemeral, Receipt};
 use crate::outbox::Ticket;
 use crate::requests::RequestId;
 
 /// What a request counts as when its lane or list says how long to rest.
-const REQUEST_ATTEMPTS: u32 = 3;
+pub(super) const REQUEST_ATTEMPTS: u32 = 3;
 
 impl Engine {
     /// One frame has come.
@@ -94,6 +94,9 @@ impl Engine {
             Asked::Letter(ticket, attempts) => self.letter_answer(ticket, attempts, answer, now),
             Asked::Request(id) => self.request_answer(id, answer, now),
             Asked::Pull(conversation) => self.pull_answer(conversation, answer, now),
+            Asked::Ahead(conversation, after) => {
+                self.ahead_answer(conversation, after, answer, now);
+            }
             Asked::Memberships(after) => self.memberships_answer(after, answer, now),
         }
     }
@@ -109,6 +112,9 @@ impl Engine {
                 }
                 Asked::Request(id) => self.request_answer(id, Err(refusal), now),
                 Asked::Pull(conversation) => self.pull_answer(conversation, Err(refusal), now),
+                Asked::Ahead(conversation, after) => {
+                    self.ahead_answer(conversation, after, Err(refusal), now);
+                }
                 Asked::Memberships(after) => self.memberships_answer(after, Err(refusal), now),
             }
         }
@@ -164,32 +170,6 @@ impl Engine {
                 }
             }
         }
-    }
-
-    fn pull_answer(
-        &mut self,
-        conversation: ConversationId,
-        answer: Result<Bytes, Refusal>,
-        now: Instant,
-    ) {
-        let until = self.rest_until(now, answer.as_ref().err(), REQUEST_ATTEMPTS);
-        let page = answer
-            .and_then(decode_body::<wire::PullPage>)
-            .and_then(PullPage::from_wire);
-        match page {
-            Ok(page) => self.inbox.page(conversation, page, until),
-            Err(refusal) if refusal.code == ErrorCode::OtherHistory => {
-                // The next session says where the histories parted.
-                if let Some(session) = &mut self.session {
-                    session.fault = Some(refusal);
-                }
-            }
-            Err(refusal) => {
-                events::pull_refused(conversation, &refusal);
-                self.inbox.pull_failed(conversation, Some(&refusal), until);
-            }
-        }
-        self.drain_inbox();
     }
 
     fn memberships_answer(
@@ -298,28 +278,6 @@ impl Engine {
         })
     }
 
-    pub(super) fn next_pull(&mut self, now: Instant) -> Option<Frame> {
-        if self.is_parting() {
-            return None;
-        }
-        let session = self.session.as_mut()?;
-        let (conversation, after) = self.inbox.next_pull(now)?;
-        let pull = wire::Pull {
-            conversation_id: conversation.to_bytes(),
-            after_sequence: after.0,
-            limit: 0,
-            before_sequence: 0,
-            history_generation: session.history_generation,
-        };
-        let due = now + ANSWER_TIMEOUT;
-        Some(Frame {
-            kind: kind::PULL,
-            correlation: session.ask(Asked::Pull(conversation), kind::PULL, due),
-            deadline_ms: deadline_ms(now, due),
-            body: pull.encode_to_vec().into(),
-        })
-    }
-
     pub(super) fn next_memberships(&mut self, now: Instant) -> Option<Frame> {
         let session = self.session.as_mut()?;
         let Memberships::Wanted(after, not_before) = session.memberships else {
@@ -357,7 +315,7 @@ impl Engine {
 }
 
 /// Rounded up, so that it is never 0, which would be no deadline.
-fn deadline_ms(now: Instant, due: Instant) -> u32 {
+pub(super) fn deadline_ms(now: Instant, due: Instant) -> u32 {
     let left = due.saturating_duration_since(now).as_millis();
     u32::try_from(left).unwrap_or(u32::MAX).max(1)
 }

@@ -8,7 +8,7 @@ use prost::Message as _;
 use protocol::kind::client as kind;
 use protocol::limits::{HEARTBEAT_INTERVAL_MS_DEFAULT, REQUESTS_IN_FLIGHT_MAX};
 use protocol::wire;
-use protocol::{ConversationId, Frame, Refusal};
+use protocol::{ConversationId, Frame, Refusal, SequenceNumber};
 use tokio::time::Instant;
 
 use super::{MEMBERSHIPS_INTERVAL, Verdict};
@@ -26,6 +26,8 @@ pub(super) enum Asked {
     Letter(Ticket, u32),
     Request(RequestId),
     Pull(ConversationId),
+    /// A page that the inbox does not want yet: the one after this entry.
+    Ahead(ConversationId, SequenceNumber),
     Memberships(Option<ConversationId>),
 }
 
