@@ -11,9 +11,12 @@
 //!
 //! Not here: what the bodies mean, and TLS.
 
+use std::cell::RefCell;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use thiserror::Error;
 use tokio_util::codec::{Decoder, Encoder};
+use zstd::bulk::{Compressor, Decompressor};
 
 use crate::error::{ErrorCode, Refusal};
 use crate::limits::{COMPRESS_ABOVE_BYTES, FRAME_HEADER_BYTES};
@@ -274,16 +277,35 @@ fn put(frame: &Frame, flags: u8, body: &[u8], out: &mut BytesMut) {
     out.put_slice(body);
 }
 
+thread_local! {
+    /// A context is some hundred KiB, and takes longer to make than a page to compress: one of a
+    /// thread serves all of its connections.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
 /// `None` when it would not be shorter.
 fn compress(body: &[u8]) -> Option<Vec<u8>> {
-    zstd::bulk::compress(body, ZSTD_LEVEL)
-        .ok()
-        .filter(|smaller| smaller.len() < body.len())
+    let smaller = COMPRESSOR.with_borrow_mut(|kept| {
+        let context = match kept {
+            Some(context) => context,
+            None => kept.insert(Compressor::new(ZSTD_LEVEL).ok()?),
+        };
+        context.compress(body).ok()
+    });
+    smaller.filter(|smaller| smaller.len() < body.len())
 }
 
 /// Never writes more than `bytes_max`, whatever the input claims.
 fn decompress(body: &[u8], bytes_max: usize) -> Result<Bytes, FrameError> {
-    zstd::bulk::decompress(body, bytes_max)
+    let opened = DECOMPRESSOR.with_borrow_mut(|kept| {
+        let context = match kept {
+            Some(context) => context,
+            None => kept.insert(Decompressor::new().ok()?),
+        };
+        context.decompress(body, bytes_max).ok()
+    });
+    opened
         .map(Bytes::from)
-        .map_err(|_| FrameError::Expands { max: bytes_max })
+        .ok_or(FrameError::Expands { max: bytes_max })
 }
