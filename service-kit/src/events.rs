@@ -120,8 +120,18 @@ pub(crate) fn call_refused(link: &'static str, why: &'static str) {
     metrics::counter!("im_link_calls_refused_total", "link" => link, "why" => why).increment(1);
 }
 
-pub(crate) fn call_ended<T>(link: &'static str, took: Duration, result: &Result<T, Refusal>) {
-    metrics::histogram!("im_link_call_seconds", "link" => link).record(took.as_secs_f64());
+/// How long the calls of a link take. Looked up once a link: there is a call for each message.
+pub(crate) fn call_seconds(link: &'static str) -> metrics::Histogram {
+    metrics::histogram!("im_link_call_seconds", "link" => link)
+}
+
+pub(crate) fn call_ended<T>(
+    seconds: &metrics::Histogram,
+    link: &'static str,
+    took: Duration,
+    result: &Result<T, Refusal>,
+) {
+    seconds.record(took.as_secs_f64());
     if let Err(refusal) = result {
         let code = refusal.label();
         metrics::counter!("im_link_calls_failed_total", "link" => link, "code" => code)

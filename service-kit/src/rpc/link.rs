@@ -72,6 +72,7 @@ pub struct LinkEvents {
 #[derive(Debug)]
 pub(super) struct Shared {
     name: &'static str,
+    call_seconds: metrics::Histogram,
     state: Mutex<State>,
     up: watch::Sender<bool>,
 }
@@ -111,6 +112,7 @@ pub fn connect(config: LinkConfig, drain: Drain) -> (Link, LinkEvents) {
     let (sender, receiver) = mpsc::channel(EVENTS_MAX);
     let shared = Arc::new(Shared {
         name: config.name,
+        call_seconds: events::call_seconds(config.name),
         state: Mutex::default(),
         up: watch::channel(false).0,
     });
@@ -208,11 +210,8 @@ impl Link {
             .shared
             .enqueue(method, body, &ticket, caller)
             .inspect_err(|refusal| {
-                events::call_ended::<()>(
-                    self.shared.name,
-                    asked_at.elapsed(),
-                    &Err(refusal.clone()),
-                );
+                let refused = Err::<(), _>(refusal.clone());
+                self.shared.call_ended(asked_at, &refused);
             })?;
         Ok(Asked {
             link: self.clone(),
@@ -234,7 +233,7 @@ impl Asked {
             Err(_) if self.ticket.withdraw() => Err(shared.overloaded()),
             Err(_) => Err(shared.unknown("did not answer in time")),
         };
-        events::call_ended(shared.name, self.asked_at.elapsed(), &result);
+        shared.call_ended(self.asked_at, &result);
         result
     }
 }
@@ -286,6 +285,11 @@ impl Shared {
         let state = self.state.lock();
         let open = state.open.as_ref().ok_or_else(|| self.away())?;
         Ok(open.queue.clone())
+    }
+
+    fn call_ended<T>(&self, asked_at: Instant, result: &Result<T, Refusal>) {
+        let took = asked_at.elapsed();
+        events::call_ended(&self.call_seconds, self.name, took, result);
     }
 
     pub(super) const fn name(&self) -> &'static str {
