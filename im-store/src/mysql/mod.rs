@@ -17,6 +17,8 @@ mod lease;
 mod readers;
 mod schema;
 mod session;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
