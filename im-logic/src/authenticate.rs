@@ -12,7 +12,7 @@ use protocol::wire::internal::{
     Authenticate, Authenticated, EnsureAccount, Memberships, MembershipsPage,
 };
 use protocol::wire::{Account, AccountKind};
-use protocol::{ErrorCode, Refusal};
+use protocol::{ErrorCode, Refusal, sub_account};
 use service_kit::clock;
 use service_kit::snowflake::Snowflakes;
 use service_kit::token::{TokenError, TokenVerifier};
@@ -26,6 +26,7 @@ use crate::store::{Deadline, Store, To};
 pub struct Authentication {
     fleet: String,
     tokens: TokenVerifier,
+    sub_accounts_max: u32,
     snowflakes: Arc<Snowflakes>,
     directory: Arc<Directory>,
     store: Store,
@@ -44,6 +45,7 @@ impl Authentication {
     pub const fn new(
         fleet: String,
         tokens: TokenVerifier,
+        sub_accounts_max: u32,
         snowflakes: Arc<Snowflakes>,
         directory: Arc<Directory>,
         store: Store,
@@ -51,6 +53,7 @@ impl Authentication {
         Self {
             fleet,
             tokens,
+            sub_accounts_max,
             snowflakes,
             directory,
             store,
@@ -115,9 +118,11 @@ impl Authentication {
                 "no credential: present a client certificate or a token",
             ));
         }
+        let (token, number) = sub_account::split(&request.token)
+            .map_err(|error| unauthenticated(error.to_string()))?;
         let subject = self
             .tokens
-            .verify(&request.token, clock::unix_ms())
+            .verify(token, clock::unix_ms())
             .map_err(|error| match error {
                 TokenError::Expired => Refusal::new(ErrorCode::TokenExpired, error.to_string()),
                 TokenError::Malformed | TokenError::BadSignature => {
@@ -125,6 +130,9 @@ impl Authentication {
                 }
             })?;
         let identity = identity(subject.as_str(), &self.fleet)?;
+        if let Some(number) = number {
+            return sub_account(&identity, number, self.sub_accounts_max);
+        }
         match identity.kind {
             AccountKind::Operator | AccountKind::Planner => Ok(identity),
             AccountKind::Robot | AccountKind::Unspecified => Err(unauthenticated(
@@ -164,6 +172,31 @@ fn identity(subject: &str, fleet: &str) -> Result<Identity, Refusal> {
     Ok(Identity {
         kind,
         name: name.to_owned(),
+    })
+}
+
+/// A sub-account is an operator as well, by a name that no credential can have.
+fn sub_account(of: &Identity, number: u32, count_max: u32) -> Result<Identity, Refusal> {
+    match of.kind {
+        AccountKind::Operator => {}
+        AccountKind::Robot | AccountKind::Planner | AccountKind::Unspecified => {
+            return Err(unauthenticated("only operators have sub-accounts"));
+        }
+    }
+    if number >= count_max {
+        return Err(unauthenticated(format!(
+            "the numbers of sub-accounts are below {count_max} here"
+        )));
+    }
+    let name = sub_account::of(&of.name, number);
+    if name.len() > ACCOUNT_NAME_BYTES_MAX {
+        return Err(unauthenticated(format!(
+            "with the number of the sub-account the name is longer than {ACCOUNT_NAME_BYTES_MAX}"
+        )));
+    }
+    Ok(Identity {
+        kind: of.kind,
+        name,
     })
 }
 
@@ -207,10 +240,28 @@ mod tests {
             "im://dev/robot/a b",
             "im://dev/robot/机器人",
             "im://dev/robot/a\0",
+            "im://dev/operator/ana~1",
             &long,
         ] {
             let refusal = identity(subject, "dev").unwrap_err();
             assert_eq!(refusal.code, ErrorCode::Unauthenticated, "{subject}");
         }
+    }
+
+    #[test]
+    fn operators_have_sub_accounts_by_number() {
+        let of = |kind, name: &str, number| {
+            let name = name.to_owned();
+            super::sub_account(&Identity { kind, name }, number, 10)
+        };
+        let ninth = of(AccountKind::Operator, "ana", 9).unwrap();
+        assert_eq!(
+            (ninth.kind, &ninth.name[..]),
+            (AccountKind::Operator, "ana~9")
+        );
+        assert!(of(AccountKind::Operator, "ana", 10).is_err());
+        assert!(of(AccountKind::Planner, "planner", 1).is_err());
+        let long = "x".repeat(ACCOUNT_NAME_BYTES_MAX - 1);
+        assert!(of(AccountKind::Operator, &long, 1).is_err());
     }
 }

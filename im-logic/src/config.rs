@@ -55,6 +55,8 @@ pub struct TokensConfig {
     pub fleet: String,
     /// Checks tokens.
     pub public_key: PathBuf,
+    /// Sub-accounts that each operator may have; 0: none.
+    pub sub_accounts_max: u32,
 }
 
 /// The section `[snowflake]`.

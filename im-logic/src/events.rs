@@ -132,6 +132,7 @@ fn request_name(kind: u32) -> &'static str {
         client::ANNOUNCE => "announce",
         client::FIND_ACCOUNTS => "find_accounts",
         client::LIST_LACKING => "list_lacking",
+        client::LIST_ONLINE => "list_online",
         _ => "unknown",
     }
 }

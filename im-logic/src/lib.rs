@@ -3,7 +3,7 @@
 //! Read in this order. [`send`] decides, without waiting, whether a message may be sent; [`members`]
 //! and [`directory`] are what it knows, [`lanes`] keeps the order of what has to wait for more, and
 //! [`dispatch`] carries it out. Then who somebody is, [`authenticate`], and everything that is
-//! asked more rarely: [`groups`], [`listing`], [`accounts`], [`history`]. The shell: [`store`],
+//! asked more rarely: [`groups`], [`listing`], [`accounts`], [`history`], [`online`]. The shell: [`store`],
 //! [`node`], [`service`], [`config`].
 
 pub mod send;
@@ -20,6 +20,7 @@ pub mod accounts;
 pub mod groups;
 pub mod history;
 pub mod listing;
+pub mod online;
 
 pub mod node;
 pub mod service;

@@ -38,6 +38,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let service = Arc::new(Service::new(Parts {
         fleet: config.tokens.fleet,
         tokens,
+        sub_accounts_max: config.tokens.sub_accounts_max,
         snowflakes: node.snowflakes(),
         stores,
         routers,

@@ -25,6 +25,7 @@ use crate::groups::Groups;
 use crate::history::History;
 use crate::listing::Listing;
 use crate::members::Members;
+use crate::online::Online;
 use crate::store::{Caller, Deadline, Store};
 
 /// Who may link to a logic process.
@@ -41,6 +42,7 @@ pub struct Service {
     listing: Listing,
     accounts: Accounts,
     history: History,
+    online: Online,
 }
 
 /// What a service is made of.
@@ -50,6 +52,8 @@ pub struct Parts {
     pub fleet: String,
     /// Checks the tokens of people and planners.
     pub tokens: TokenVerifier,
+    /// Sub-accounts that each operator may have.
+    pub sub_accounts_max: u32,
     /// Makes the ids of accounts and groups.
     pub snowflakes: Arc<Snowflakes>,
     /// To the stores.
@@ -95,10 +99,12 @@ impl Service {
             authentication: Authentication::new(
                 parts.fleet.clone(),
                 parts.tokens,
+                parts.sub_accounts_max,
                 Arc::clone(&snowflakes),
                 Arc::clone(&directory),
                 store.clone(),
             ),
+            online: Online::new(Arc::clone(&directory), parts.routers.clone()),
             dispatch: Dispatch::new(store.clone(), parts.routers, Arc::clone(&members)),
             groups: Groups::new(
                 snowflakes,
@@ -173,6 +179,7 @@ impl Service {
             }
             client::ANNOUNCE => reply(self.accounts.announce(caller, rpc::decode(body)?).await),
             client::FIND_ACCOUNTS => reply(self.accounts.find(caller, rpc::decode(body)?).await),
+            client::LIST_ONLINE => reply(self.online.list(caller, rpc::decode(body)?).await),
             _ => Err(Refusal::new(
                 ErrorCode::UnknownKind,
                 format!("kind {kind} is not a request"),

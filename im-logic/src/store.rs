@@ -31,7 +31,9 @@ impl Deadline {
         Self(request.deadline.unwrap_or_else(default))
     }
 
-    fn remaining(self) -> Duration {
+    /// How long that still is.
+    #[must_use]
+    pub fn remaining(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
     }
 }

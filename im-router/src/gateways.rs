@@ -93,6 +93,12 @@ impl Gateways {
         table.unregister(link(peer), groups, accounts);
     }
 
+    /// Accounts with sessions on any gateway.
+    #[must_use]
+    pub fn online(&self, after: AccountId, limit: usize) -> (Vec<AccountId>, bool) {
+        self.inner.lock().table.online(after, limit)
+    }
+
     /// A gateway is gone.
     pub fn gone(&self, peer: &Peer) {
         let mut inner = self.inner.lock();

@@ -1,4 +1,4 @@
-//! What gateways, stores and logic say to the router: methods 301 to 305 of `internal.proto`.
+//! What gateways, stores and logic say to the router: methods 301 to 306 of `internal.proto`.
 //!
 //! A shell: it parses, and tells [`Gateways`]. Everything happens before the first wait, so that
 //! what one link says is done in the order in which it is said.
@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::kind::method;
-use protocol::wire::internal::{Commits, Heads, PassEphemeral, Register, Unregister};
+use protocol::wire::internal::{
+    Commits, Heads, Online, OnlineAccounts, PassEphemeral, Register, Unregister,
+};
 use protocol::{AccountId, ConversationId, ErrorCode, GatewayId, Refusal, SequenceNumber};
 use service_kit::drain::Drain;
 use service_kit::rpc::{self, Handler, Peer, Request};
@@ -73,6 +75,16 @@ impl Service {
             (GATEWAY, method::REGISTER) => {
                 let registration = registration(rpc::decode(request.body)?)?;
                 Ok(rpc::encode(&self.gateways.register(peer, &registration)))
+            }
+            (LOGIC, method::ONLINE) => {
+                let question: Online = rpc::decode(request.body)?;
+                let limit = usize::try_from(question.limit).unwrap_or(usize::MAX);
+                let after = AccountId(question.after_account_id);
+                let (accounts, more) = self.gateways.online(after, limit);
+                Ok(rpc::encode(&OnlineAccounts {
+                    account_ids: accounts.iter().map(|account| account.0).collect(),
+                    more,
+                }))
             }
             (_, other) => Err(unknown(peer, other)),
         }

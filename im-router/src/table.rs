@@ -229,6 +229,23 @@ impl Table {
         }
     }
 
+    /// At most `limit` of the accounts that gateways have, after this one, by rising id; and whether
+    /// there are more.
+    #[must_use]
+    pub fn online(&self, after: AccountId, limit: usize) -> (Vec<AccountId>, bool) {
+        // The lowest are kept: nobody needs all of them in order.
+        let mut lowest = BTreeSet::new();
+        let mut more = false;
+        for account in self.accounts.keys().filter(|account| **account > after) {
+            lowest.insert(*account);
+            if lowest.len() > limit {
+                lowest.pop_last();
+                more = true;
+            }
+        }
+        (lowest.into_iter().collect(), more)
+    }
+
     /// Every gateway.
     pub fn gateways(&self) -> impl Iterator<Item = LinkId> {
         self.gateways.keys().copied()

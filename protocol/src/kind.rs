@@ -50,9 +50,11 @@ pub mod client {
     pub const FIND_ACCOUNTS: u16 = 30;
     /// C→S: `ListLacking`; answered with `LackingPage`.
     pub const LIST_LACKING: u16 = 32;
+    /// C→S: `ListOnline`; answered with `OnlinePage`.
+    pub const LIST_ONLINE: u16 = 34;
 
     /// The requests that a gateway passes on to the logic tier as they are.
-    pub const PASSED_TO_LOGIC: [u16; 9] = [
+    pub const PASSED_TO_LOGIC: [u16; 10] = [
         SEND,
         PULL,
         CREATE_GROUP,
@@ -62,15 +64,17 @@ pub mod client {
         ANNOUNCE,
         FIND_ACCOUNTS,
         LIST_LACKING,
+        LIST_ONLINE,
     ];
 
     /// Of these, the ones whose answer may be as long as a frame.
-    pub const ANSWERED_WITH_A_PAGE: [u16; 5] = [
+    pub const ANSWERED_WITH_A_PAGE: [u16; 6] = [
         PULL,
         LIST_MEMBERS,
         LIST_CONVERSATIONS,
         FIND_ACCOUNTS,
         LIST_LACKING,
+        LIST_ONLINE,
     ];
 
     /// The kind of the answer to a request.
@@ -124,6 +128,8 @@ pub mod method {
     pub const HEADS: u16 = 304;
     /// Router, a notice: `PassEphemeral`.
     pub const PASS_EPHEMERAL: u16 = 305;
+    /// Router: `Online` → `OnlineAccounts`.
+    pub const ONLINE: u16 = 306;
 
     /// Gateway, a notice: `Fanout`.
     pub const FANOUT: u16 = 321;

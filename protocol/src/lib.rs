@@ -5,7 +5,7 @@
 //! specification; `docs/PROTOCOL.md` explains them.
 //!
 //! Read in this order: [`id`], [`limits`], [`frame`], [`kind`], [`error`], [`content`],
-//! [`identity`], [`wire`].
+//! [`identity`], [`sub_account`], [`wire`].
 
 pub mod id;
 pub mod limits;
@@ -17,6 +17,7 @@ pub mod error;
 
 pub mod content;
 pub mod identity;
+pub mod sub_account;
 
 pub mod wire;
 

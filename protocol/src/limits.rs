@@ -45,7 +45,8 @@ pub const MARKS_PER_FRAME_MAX: usize = 1024;
 /// A group's name, in characters.
 pub const GROUP_NAME_CHARS_MAX: usize = 128;
 
-/// An account's name, in bytes. Names are `[A-Za-z0-9._-]`.
+/// An account's name, in bytes. Names are `[A-Za-z0-9._-]`, with `~NUMBER` behind it in those of
+/// sub-accounts.
 pub const ACCOUNT_NAME_BYTES_MAX: usize = 64;
 
 /// Members of one group.
@@ -62,6 +63,9 @@ pub const MEMBERS_PER_PAGE_MAX: u32 = 256;
 
 /// Members in one `LackingPage`.
 pub const LACKING_PER_PAGE_MAX: u32 = 1024;
+
+/// Accounts in one `OnlinePage`.
+pub const ONLINE_PER_PAGE_MAX: u32 = 512;
 
 /// Names in one `FindAccounts`.
 pub const FIND_ACCOUNTS_MAX: usize = 256;

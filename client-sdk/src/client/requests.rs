@@ -130,6 +130,24 @@ impl Client {
         Ok(accounts)
     }
 
+    /// Everybody who has a session anywhere in the cluster, without capabilities. For operators and
+    /// planners; a hint of the moment.
+    pub async fn online(&self) -> Result<Vec<Account>, Error> {
+        let mut accounts: Vec<Account> = Vec::new();
+        loop {
+            let after = accounts.last().map(|last| last.id);
+            let request = wire::ListOnline {
+                after_account_id: after.map_or(0, |id| id.0),
+                limit: 0,
+            };
+            let page: wire::OnlinePage = self.request(kind::LIST_ONLINE, &request).await?;
+            accounts.extend(page.accounts.into_iter().map(Account::from_wire));
+            if !page.more || accounts.last().map(|last| last.id) == after {
+                return Ok(accounts);
+            }
+        }
+    }
+
     /// Declares what this robot can do.
     pub async fn announce(&self, capabilities: CapabilityCard) -> Result<(), Error> {
         let request = wire::Announce {

@@ -1,11 +1,11 @@
 //! Who somebody is, and who is nobody.
 
-use protocol::ErrorCode;
 use protocol::wire::AccountKind;
+use protocol::{ErrorCode, sub_account};
 use service_kit::clock;
 use service_kit::token::{TokenSigner, generate_key_pair};
 
-use crate::world::{ANA, CART, World, settle};
+use crate::world::{ANA, CART, SUB_ACCOUNTS_MAX, World, settle};
 
 #[tokio::test]
 async fn robots_come_in_by_certificate_and_others_by_token() {
@@ -100,4 +100,34 @@ async fn a_name_keeps_its_kind() {
     let operator = world.token("im://dev/operator/sam");
     let refused = logic.authenticate("", &operator).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::Forbidden);
+}
+
+#[tokio::test]
+async fn an_operators_token_opens_its_sub_accounts() {
+    let (world, logic) = World::start().await;
+    let token = world.token("im://dev/operator/ana");
+    let own = logic.authenticate("", &token).await.unwrap();
+    let mut ids = vec![own.account.unwrap().account_id];
+    for number in [0, SUB_ACCOUNTS_MAX - 1] {
+        let presented = sub_account::of(&token, number);
+        let account = logic.authenticate("", &presented).await.unwrap().account;
+        let account = account.unwrap();
+        assert_eq!(account.kind(), AccountKind::Operator);
+        assert_eq!(account.name, format!("ana~{number}"));
+        let again = logic.authenticate("", &presented).await.unwrap();
+        assert_eq!(again.account.unwrap().account_id, account.account_id);
+        ids.push(account.account_id);
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 3);
+    let planner = world.token("im://dev/planner/planner");
+    for presented in [
+        sub_account::of(&token, SUB_ACCOUNTS_MAX),
+        sub_account::of(&planner, 0),
+        format!("{token}~x"),
+        format!("{token}~01"),
+    ] {
+        let refused = logic.authenticate("", &presented).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Unauthenticated, "{refused}");
+    }
 }

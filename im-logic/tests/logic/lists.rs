@@ -6,7 +6,7 @@ use protocol::limits::FIND_ACCOUNTS_MAX;
 use protocol::wire::internal::{CheckMembers, CheckedMembers, Memberships, MembershipsPage};
 use protocol::wire::{
     AccountKind, AccountsFound, ActionSpec, Announce, Announced, CapabilityCard, ConversationPage,
-    FindAccounts, ListConversations, ListMembers, MemberPage,
+    FindAccounts, ListConversations, ListMembers, ListOnline, MemberPage, OnlinePage,
 };
 
 use crate::world::{ANA, CART, LIFT, PLANNER, World, settle};
@@ -139,4 +139,27 @@ async fn a_gateway_learns_which_of_its_accounts_are_members() {
     };
     let refused = logic.ask::<CheckedMembers>(method::CHECK_MEMBERS, &nowhere);
     assert_eq!(refused.await.unwrap_err().code, ErrorCode::BadRequest);
+}
+
+#[tokio::test]
+async fn operators_see_who_is_online_a_page_at_a_time() {
+    let (world, logic) = World::start().await;
+    settle(&world.store);
+    let mut list = ListOnline {
+        limit: 2,
+        ..ListOnline::default()
+    };
+    let mut seen = Vec::new();
+    for more in [true, false] {
+        let page: OnlinePage = logic.client(ANA, client::LIST_ONLINE, &list).await.unwrap();
+        assert_eq!(page.more, more);
+        seen.extend(page.accounts.iter().map(|account| account.account_id));
+        assert!(page.accounts.iter().all(|account| !account.name.is_empty()));
+        list.after_account_id = *seen.last().unwrap();
+    }
+    let mut all = vec![ANA, LIFT, CART];
+    all.sort_unstable();
+    assert_eq!(seen, all);
+    let refused = logic.client::<OnlinePage>(LIFT, client::LIST_ONLINE, &list);
+    assert_eq!(refused.await.unwrap_err().code, ErrorCode::Forbidden);
 }

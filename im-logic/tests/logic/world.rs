@@ -11,7 +11,7 @@ use im_logic::store::Store;
 use prost::Message;
 use protocol::kind::{client, method};
 use protocol::wire::internal::{
-    Authenticate, Authenticated, ClientReply, ClientRequest, PassEphemeral,
+    Authenticate, Authenticated, ClientReply, ClientRequest, Online, OnlineAccounts, PassEphemeral,
 };
 use protocol::wire::{AccountKind, EntryKind, Priority, Send, SendAck};
 use protocol::{ClientMessageId, ConversationId, Refusal, content};
@@ -29,6 +29,9 @@ use crate::fake_store::FakeStore;
 
 /// Longer than anything takes; it ends a test that hangs.
 pub(crate) const WAIT: Duration = Duration::from_secs(30);
+
+/// Sub-accounts of an operator.
+pub(crate) const SUB_ACCOUNTS_MAX: u32 = 10;
 
 pub(crate) const ANY_PORT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -60,9 +63,21 @@ impl Handler for FakeRouter {
     fn call(
         self: &Arc<Self>,
         _: &Peer,
-        _: Request,
+        request: Request,
     ) -> impl Future<Output = Result<Bytes, Refusal>> + std::marker::Send + 'static {
-        std::future::ready(Err(Refusal::internal("the logic asks the router nothing")))
+        assert_eq!(request.method, method::ONLINE);
+        let online: Online = rpc::decode(request.body).unwrap();
+        let limit = usize::try_from(online.limit).unwrap();
+        let those = [ANA, LIFT, CART].into_iter();
+        let mut those: Vec<_> = those.filter(|id| *id > online.after_account_id).collect();
+        those.sort_unstable();
+        let more = those.len() > limit;
+        those.truncate(limit);
+        let answer = OnlineAccounts {
+            account_ids: those,
+            more,
+        };
+        std::future::ready(Ok(rpc::encode(&answer)))
     }
 
     async fn notice(self: &Arc<Self>, _: &Peer, method: u16, body: Bytes) {
@@ -170,6 +185,7 @@ impl World {
         let service = Arc::new(Service::new(Parts {
             fleet: "dev".into(),
             tokens: self.tokens.clone(),
+            sub_accounts_max: SUB_ACCOUNTS_MAX,
             snowflakes: Arc::new(Snowflakes::new(1)),
             stores,
             routers,

@@ -176,3 +176,23 @@ fn a_full_memory_of_heads_still_passes_everything_on() {
     assert_eq!(commit(&mut table, group(7), 1), Passed::Stale);
     assert_eq!(table.heads_len(), 1);
 }
+
+#[test]
+fn who_is_online_is_told_in_pages() {
+    let mut table = three();
+    table.register(TWO, &more(102, &[], &[10]));
+    let page = |table: &Table, after, limit| {
+        let (accounts, more) = table.online(AccountId(after), limit);
+        (
+            accounts.iter().map(|account| account.0).collect::<Vec<_>>(),
+            more,
+        )
+    };
+    assert_eq!(page(&table, 0, 10), (vec![10, 11, 20, 30], false));
+    assert_eq!(page(&table, 0, 2), (vec![10, 11], true));
+    assert_eq!(page(&table, 11, 2), (vec![20, 30], false));
+    table.gone(THREE);
+    table.unregister(ONE, &[], &[AccountId(10)]);
+    // The other gateway has a session of it still.
+    assert_eq!(page(&table, 0, 10), (vec![10, 11, 20], false));
+}

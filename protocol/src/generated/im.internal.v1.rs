@@ -265,6 +265,21 @@ pub struct PassEphemeral {
     #[prost(message, optional, tag = "1")]
     pub ephemeral: ::core::option::Option<super::super::v1::Ephemeral>,
 }
+/// Method 306: the accounts that any gateway has sessions of, by rising id.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Online {
+    #[prost(uint64, tag = "1")]
+    pub after_account_id: u64,
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OnlineAccounts {
+    #[prost(uint64, repeated, tag = "1")]
+    pub account_ids: ::prost::alloc::vec::Vec<u64>,
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
 /// Method 301: what this gateway has. The first of a link replaces all that the gateway had before.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Register {

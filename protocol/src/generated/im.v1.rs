@@ -1106,3 +1106,23 @@ pub struct AccountsFound {
     #[prost(message, repeated, tag = "1")]
     pub accounts: ::prost::alloc::vec::Vec<Account>,
 }
+/// Kind 34: the accounts with a session anywhere in the cluster. For operators and planners. Answered
+/// with OnlinePage (35).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListOnline {
+    /// Accounts with a greater account id.
+    #[prost(uint64, tag = "1")]
+    pub after_account_id: u64,
+    /// At most so many; 0 or more than the server allows: the server's page size.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+/// A hint of the moment: one who comes or goes meanwhile may be missing, or still be there.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OnlinePage {
+    /// By rising account id, without their capabilities.
+    #[prost(message, repeated, tag = "1")]
+    pub accounts: ::prost::alloc::vec::Vec<Account>,
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
