@@ -160,6 +160,24 @@ impl Cluster {
         &self.authority
     }
 
+    /// The token of an operator of this name.
+    ///
+    /// # Errors
+    /// When the name is none.
+    pub fn token(&self, operator: &str) -> anyhow::Result<String> {
+        let now_ms = clock::unix_ms();
+        let file = self
+            .authority
+            .token(TokenKind::Operator, operator, now_ms)?;
+        Ok(std::fs::read_to_string(file)?.trim().to_owned())
+    }
+
+    /// Whether it was started for us, and goes away with us.
+    #[must_use]
+    pub const fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
     /// A person of this name.
     ///
     /// # Errors

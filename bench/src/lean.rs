@@ -182,6 +182,14 @@ impl Lean {
         Some(place.taken_up_to())
     }
 
+    /// Takes the entries of a conversation from this number on, unless it takes them already. A pair
+    /// is in no list until its first entry.
+    pub fn enter(&mut self, conversation: ConversationId, next: u64) {
+        if self.taken_up_to(&conversation).is_none() {
+            self.places.push(Place::new(conversation, next));
+        }
+    }
+
     /// Whether entries are known to exist that have not been told.
     #[must_use]
     pub fn lacks(&self) -> bool {

@@ -252,7 +252,7 @@ mod tests {
     fn operators_have_sub_accounts_by_number() {
         let of = |kind, name: &str, number| {
             let name = name.to_owned();
-            super::sub_account(&Identity { kind, name }, number, 10)
+            sub_account(&Identity { kind, name }, number, 10)
         };
         let ninth = of(AccountKind::Operator, "ana", 9).unwrap();
         assert_eq!(

@@ -19,3 +19,4 @@ mod peer_servers;
 mod peers;
 mod people;
 mod raw;
+mod scenarios;

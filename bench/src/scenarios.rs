@@ -1,0 +1,35 @@
+//! Scenarios: what `im-bench` does to a cluster, and what it reports.
+//!
+//! A scenario is a function from its options and a [`site::Site`] to [`row::Rows`]:
+//!
+//! - the *site* is the cluster: one that is started for the run, one of `swarm up` (`--state`), or
+//!   one of the user's (`--target`). It has accounts without end ([`site::Access::token_of`]), makes
+//!   groups and dissolves them, and knows the server's processes when they are on this machine;
+//! - *load processes* ([`processes`]) hold the connections; they are told in JSON what to do, meet
+//!   before each stage, and report in JSON. A scenario names its own [`processes::Work`];
+//! - a *row* has figures by name, and says whether the run was void.
+//!
+//! Read in this order: [`site`], [`processes`], [`row`], [`screen`]; then the load of `send`,
+//! `fanout`, `groups` and `mixed`: what is said ([`workload`]), when ([`pacing`]), what is counted
+//! ([`meter`]); `books`, `hall` and [`traffic`], the load process; [`crowd`], its coordinator;
+//! [`verdict`] and [`search`], which judge; and [`load`], which joins them.
+
+pub mod processes;
+pub mod row;
+pub mod screen;
+pub mod site;
+
+pub mod meter;
+pub mod pacing;
+pub mod workload;
+
+mod alarm;
+mod books;
+mod hall;
+pub mod traffic;
+
+pub mod crowd;
+pub mod search;
+pub mod verdict;
+
+pub mod load;
