@@ -7,10 +7,8 @@
 use std::sync::Arc;
 
 use protocol::kind::method;
-use protocol::limits::{ACCOUNT_NAME_BYTES_MAX, MEMBERSHIPS_PER_PAGE_MAX};
-use protocol::wire::internal::{
-    Authenticate, Authenticated, EnsureAccount, Memberships, MembershipsPage,
-};
+use protocol::limits::ACCOUNT_NAME_BYTES_MAX;
+use protocol::wire::internal::{Authenticate, Authenticated, EnsureAccount};
 use protocol::wire::{Account, AccountKind};
 use protocol::{ErrorCode, Refusal, sub_account};
 use service_kit::clock;
@@ -60,7 +58,7 @@ impl Authentication {
         }
     }
 
-    /// The account behind a credential, and the first page of its conversations.
+    /// The account behind a credential.
     pub async fn authenticate(
         &self,
         request: Authenticate,
@@ -69,37 +67,39 @@ impl Authentication {
         let identity = self.identify(&request).inspect_err(|refusal| {
             events::not_authenticated(request.session_id, refusal);
         })?;
-        let ensure = EnsureAccount {
-            fleet: self.fleet.clone(),
-            kind: identity.kind.into(),
-            name: identity.name,
-            proposed_account_id: self.snowflakes.next_id().await?,
+        let known = self.account_of(&identity, 0, deadline).await;
+        let account = match known {
+            // Only who is new needs an id: a fleet that comes back makes thousands of logins a second.
+            Err(refusal) if refusal.code == ErrorCode::NoSuchAccount => {
+                let id = self.snowflakes.next_id().await?;
+                self.account_of(&identity, id, deadline).await?
+            }
+            known => known?,
         };
-        let account: Account = self
-            .store
-            .ask(
-                To::Any(ensure.name.as_bytes()),
-                method::ENSURE_ACCOUNT,
-                &ensure,
-                deadline,
-            )
-            .await?;
         self.directory.remember(std::slice::from_ref(&account));
-        let first = Memberships {
-            account_id: account.account_id,
-            limit: MEMBERSHIPS_PER_PAGE_MAX,
-            ..Memberships::default()
-        };
-        let to = To::Any(&account.account_id.to_be_bytes());
-        let page: MembershipsPage = self
-            .store
-            .ask(to, method::STORE_MEMBERSHIPS, &first, deadline)
-            .await?;
         events::authenticated(request.session_id, &account);
         Ok(Authenticated {
             account: Some(account),
-            memberships: page.memberships,
         })
+    }
+
+    /// `proposed`: the id that it gets if it is new; 0: then there is none.
+    async fn account_of(
+        &self,
+        identity: &Identity,
+        proposed: u64,
+        deadline: Deadline,
+    ) -> Result<Account, Refusal> {
+        let ensure = EnsureAccount {
+            fleet: self.fleet.clone(),
+            kind: identity.kind.into(),
+            name: identity.name.clone(),
+            proposed_account_id: proposed,
+        };
+        let to = To::Any(ensure.name.as_bytes());
+        self.store
+            .ask(to, method::ENSURE_ACCOUNT, &ensure, deadline)
+            .await
     }
 
     /// A certificate goes before a token: it is what the connection itself was made with.

@@ -190,6 +190,10 @@ impl<R: Readers> Service<R> {
         if let Some(account) = known {
             return Ok(rpc::encode(&account?));
         }
+        if request.proposed_account_id == 0 {
+            let message = format!("there is no account `{}`", request.name);
+            return Err(Refusal::new(ErrorCode::NoSuchAccount, message));
+        }
         let chore = Chore::EnsureAccount {
             fleet: request.fleet,
             kind,

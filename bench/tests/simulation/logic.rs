@@ -273,7 +273,6 @@ fn understood(then: Then, body: Bytes) -> Bytes {
         Then::AsItIs => body,
         Then::Account => encode(&Authenticated {
             account: Some(Account::decode(body).unwrap()),
-            memberships: Vec::new(),
         }),
         Then::Checked(asked) => {
             let page = MembersPage::decode(body).unwrap();

@@ -130,10 +130,7 @@ impl Logic {
                     name: credential.token,
                     ..Account::default()
                 });
-                Ok(rpc::encode(&Authenticated {
-                    account,
-                    memberships: Vec::new(),
-                }))
+                Ok(rpc::encode(&Authenticated { account }))
             }
             method::MEMBERSHIPS => {
                 world.asked.push("memberships");

@@ -264,6 +264,9 @@ impl State {
             }
             return Ok(known.clone());
         }
+        if ensure.proposed_account_id == 0 {
+            return Err(Refusal::new(ErrorCode::NoSuchAccount, "nobody"));
+        }
         let account = Account {
             account_id: ensure.proposed_account_id,
             kind: ensure.kind,

@@ -215,15 +215,20 @@ pub(crate) async fn accounts_are_made_once_and_keep_their_kind(backend: &impl Ba
         ([127, 0, 0, 1], 9).into(),
     )
     .await;
+    // Without an id to give it is only looked for.
+    let nobody = store.account("升降机-1", AccountKind::Robot, 0).await;
+    assert_eq!(nobody.unwrap_err().code, ErrorCode::NoSuchAccount);
     let first = store
         .account("升降机-1", AccountKind::Robot, 11)
         .await
         .unwrap();
     let again = store
-        .account("升降机-1", AccountKind::Robot, 12)
+        .account("升降机-1", AccountKind::Robot, 0)
         .await
         .unwrap();
-    assert_eq!((first.account_id, again.account_id), (11, 11));
+    let proposed = store.account("升降机-1", AccountKind::Robot, 12).await;
+    let proposed = proposed.unwrap().account_id;
+    assert_eq!((first.account_id, again.account_id, proposed), (11, 11, 11));
     let other = store.account("升降机-1", AccountKind::Operator, 13).await;
     assert_eq!(other.unwrap_err().code, ErrorCode::Forbidden);
     let ask = LookUpAccounts {

@@ -15,8 +15,6 @@ pub struct Authenticate {
 pub struct Authenticated {
     #[prost(message, optional, tag = "1")]
     pub account: ::core::option::Option<super::super::v1::Account>,
-    #[prost(message, repeated, tag = "2")]
-    pub memberships: ::prost::alloc::vec::Vec<super::super::v1::Membership>,
 }
 /// Method 202: a request of a client, passed on as it came.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -168,7 +166,7 @@ pub struct EnsureAccount {
     pub kind: i32,
     #[prost(string, tag = "3")]
     pub name: ::prost::alloc::string::String,
-    /// The id it gets if it is new.
+    /// The id it gets if it is new; 0: then it is not made, and the answer is NO_SUCH_ACCOUNT.
     #[prost(uint64, tag = "4")]
     pub proposed_account_id: u64,
 }
