@@ -155,6 +155,13 @@ impl Client {
         }
     }
 
+    /// Asks the server for a sign of life now: after the machine slept, or its network changed. With
+    /// none within 5 s the connection is given up and another made. The client does so by itself
+    /// when it has asked something and hears nothing; this is for one that only listens.
+    pub fn probe(&self) {
+        self.inner.shared.want_probe();
+    }
+
     /// The messages of an earlier run that the journal kept, in their order: they are on their way
     /// again, and each handle says what becomes of one. The first call has them, the next none.
     #[must_use]

@@ -76,6 +76,10 @@ pub struct ClientConfig {
     pub events_max: usize,
     /// The contents of those together, in bytes.
     pub events_bytes_max: usize,
+    /// How often the client says that it is there, which is how soon its end is noticed: after two
+    /// and a half times this. The server allows no less than some bound and no more than its own
+    /// interval. `None`: the server's own.
+    pub heartbeat_interval: Option<Duration>,
     /// The local address to connect from; a machine with several may need to say.
     pub source_address: Option<IpAddr>,
     /// Whether to offer zstd compression.
@@ -106,6 +110,7 @@ impl ClientConfig {
             journal_bytes_max: JOURNAL_BYTES_DEFAULT,
             events_max: EVENTS_DEFAULT,
             events_bytes_max: EVENTS_BYTES_DEFAULT,
+            heartbeat_interval: None,
             source_address: None,
             compression: true,
         }

@@ -36,6 +36,7 @@ pub(crate) struct Dialer {
     token: String,
     client_name: String,
     compression: bool,
+    heartbeat_interval_ms: u32,
     source_address: Option<IpAddr>,
 }
 
@@ -76,6 +77,11 @@ impl Dialer {
             },
             client_name: config.client_name.clone(),
             compression: config.compression,
+            heartbeat_interval_ms: config.heartbeat_interval.map_or(0, |interval| {
+                u32::try_from(interval.as_millis())
+                    .unwrap_or(u32::MAX)
+                    .max(1)
+            }),
             source_address: config.source_address,
         })
     }
@@ -125,6 +131,7 @@ impl Dialer {
             client_name: self.client_name.clone(),
             token: self.token.clone(),
             history_generation,
+            heartbeat_interval_ms: self.heartbeat_interval_ms,
         };
         Frame {
             kind: kind::HELLO,

@@ -194,7 +194,12 @@ impl Driver {
                 }
             }
             Wake::Written(done) => self.engine.written(done, now),
-            Wake::Nudge => self.engine.nudged(),
+            Wake::Nudge => {
+                if self.shared.take_probe() {
+                    self.engine.probe(now);
+                }
+                self.engine.nudged();
+            }
             Wake::Tick => {}
         }
     }

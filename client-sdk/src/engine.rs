@@ -262,6 +262,13 @@ impl Engine {
         self.drain_inbox();
     }
 
+    /// Asks for a sign of life; without one the connection is given up soon.
+    pub(crate) fn probe(&mut self, now: Instant) {
+        if let Some(session) = &mut self.session {
+            session.probe(now);
+        }
+    }
+
     /// Whether nothing is on its way.
     pub(crate) fn is_idle(&self) -> bool {
         self.outbox.is_empty() && !self.desk.as_ref().is_some_and(Desk::holds_letters)

@@ -1,6 +1,6 @@
 //! What the handles of a client and its one task share, and what the handles ask of the task.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -27,8 +27,9 @@ pub(crate) struct Shared {
     pub(crate) marks: Mutex<Marks>,
     /// Wakes the application: there is an event.
     pub(crate) arrived: Notify,
-    /// Wakes the task: the queue has room again, or there are marks to send.
+    /// Wakes the task: the queue has room again, there are marks to send, or a probe is wanted.
     pub(crate) nudge: Notify,
+    wants_probe: AtomicBool,
     /// 0: not connected.
     session: AtomicU64,
     started: Instant,
@@ -45,6 +46,7 @@ impl Shared {
             marks: Mutex::default(),
             arrived: Notify::new(),
             nudge: Notify::new(),
+            wants_probe: AtomicBool::new(false),
             session: AtomicU64::new(0),
             started: Instant::now(),
             started_at_ms: AtomicU64::new(clock::unix_ms()),
@@ -61,6 +63,16 @@ impl Shared {
     pub(crate) fn set_session(&self, session: Option<SessionId>) {
         self.session
             .store(session.map_or(0, |id| id.0), Ordering::Relaxed);
+    }
+
+    /// The task is to ask for a sign of life.
+    pub(crate) fn want_probe(&self) {
+        self.wants_probe.store(true, Ordering::Release);
+        self.nudge.notify_one();
+    }
+
+    pub(crate) fn take_probe(&self) -> bool {
+        self.wants_probe.swap(false, Ordering::AcqRel)
     }
 
     pub(crate) fn server_time_ms(&self) -> u64 {

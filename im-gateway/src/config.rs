@@ -71,6 +71,8 @@ pub struct SessionConfig {
     pub hello_timeout_ms: u32,
     /// Between two pings, in milliseconds.
     pub heartbeat_interval_ms: u32,
+    /// The shortest that a client may ask for, in milliseconds.
+    pub heartbeat_interval_min_ms: u32,
     /// Requests that wait for their answer.
     pub requests_in_flight_max: u32,
     /// Requests a second, and the burst.
@@ -91,6 +93,19 @@ pub struct LimitsConfig {
     pub sessions_per_account_max: usize,
 }
 
+impl SessionConfig {
+    /// How often a client says that it is there that asks for this, in milliseconds; 0: it asks for
+    /// nothing.
+    #[must_use]
+    pub fn heartbeat_for(&self, asked_ms: u32) -> u32 {
+        let most = self.heartbeat_interval_ms;
+        match asked_ms {
+            0 => most,
+            asked => asked.max(self.heartbeat_interval_min_ms).min(most),
+        }
+    }
+}
+
 impl Config {
     /// # Errors
     /// When a value makes no sense; the message names its key.
@@ -104,6 +119,10 @@ impl Config {
             (
                 "session.heartbeat_interval_ms",
                 session.heartbeat_interval_ms as usize,
+            ),
+            (
+                "session.heartbeat_interval_min_ms",
+                session.heartbeat_interval_min_ms as usize,
             ),
             (
                 "session.requests_in_flight_max",

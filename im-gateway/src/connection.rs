@@ -184,7 +184,7 @@ async fn serve(
     drain: &Drain,
 ) {
     let handle = &present.handle;
-    let writing = write(handle, writer, session.write_patience());
+    let writing = write(handle, writer, session.patience());
     tokio::pin!(writing);
     let ended = tokio::select! {
         ended = read(session, &mut frames, present, drain) => ended,

@@ -37,6 +37,8 @@ const SILENT_HALF_INTERVALS_MAX: u32 = 5;
 pub struct Session {
     rules: SessionConfig,
     state: State,
+    /// As often as the client says that it is there.
+    heartbeat_interval_ms: u32,
     /// When the last frame arrived, or the connection was made.
     heard_at: Instant,
     in_flight: InFlight,
@@ -92,6 +94,8 @@ pub struct Introduction {
     pub token: String,
     /// What the client's marks are of.
     pub history_generation: u64,
+    /// How often the client is to say that it is there, in milliseconds.
+    pub heartbeat_interval_ms: u32,
 }
 
 /// A request on its way to the logic tier.
@@ -116,6 +120,7 @@ impl Session {
             heard_at: now,
             in_flight: InFlight::default(),
             bucket: Bucket::new(rules.requests_per_second, now),
+            heartbeat_interval_ms: rules.heartbeat_interval_ms,
             rules,
         }
     }
@@ -127,7 +132,7 @@ impl Session {
             State::AwaitingHello | State::Authenticating { .. } => {
                 Duration::from_millis(self.rules.hello_timeout_ms.into())
             }
-            State::Established | State::Closed => silence_max(&self.rules),
+            State::Established | State::Closed => self.patience(),
         };
         self.heard_at + patience
     }
@@ -137,10 +142,11 @@ impl Session {
         self.heard_at = now;
     }
 
-    /// How long a client may take nothing of what is written to it.
+    /// How long a client may be silent, and how long it may take nothing of what is written to it.
     #[must_use]
-    pub fn write_patience(&self) -> Duration {
-        silence_max(&self.rules)
+    pub fn patience(&self) -> Duration {
+        let half_interval = Duration::from_millis(self.heartbeat_interval_ms.into()) / 2;
+        half_interval * SILENT_HALF_INTERVALS_MAX
     }
 
     /// What is said to a client that was silent for too long.
@@ -181,13 +187,14 @@ impl Session {
     ) -> Frame {
         let correlation = self.leave_authentication(State::Established);
         self.heard_at = now.at;
+        self.heartbeat_interval_ms = introduction.heartbeat_interval_ms;
         let zstd = introduction.zstd.then_some(Feature::Zstd as i32);
         let welcome = Welcome {
             version: introduction.version,
             features: zstd.into_iter().collect(),
             session_id: session.0,
             account: Some(account),
-            heartbeat_interval_ms: self.rules.heartbeat_interval_ms,
+            heartbeat_interval_ms: self.heartbeat_interval_ms,
             server_time_ms: now.unix_ms,
             limits: Some(self.limits()),
             memberships: page.memberships,
@@ -227,12 +234,6 @@ impl Session {
         error(0, refusal)
     }
 
-    /// Requests that are not answered yet.
-    #[must_use]
-    pub const fn in_flight(&self) -> u32 {
-        self.in_flight.requests()
-    }
-
     fn hello(&mut self, frame: Frame) -> Next {
         let correlation = frame.correlation;
         if frame.kind != client::HELLO {
@@ -263,6 +264,7 @@ impl Session {
             client_name: hello.client_name,
             token: hello.token,
             history_generation: hello.history_generation,
+            heartbeat_interval_ms: self.rules.heartbeat_for(hello.heartbeat_interval_ms),
         })
     }
 
@@ -368,11 +370,6 @@ pub fn go_away(reason: &str, grace: Duration, reconnect: bool) -> Frame {
         reconnect,
     };
     Frame::notice(client::GO_AWAY, &go_away)
-}
-
-fn silence_max(rules: &SessionConfig) -> Duration {
-    let half_interval = Duration::from_millis(rules.heartbeat_interval_ms.into()) / 2;
-    half_interval * SILENT_HALF_INTERVALS_MAX
 }
 
 fn wrong_state(message: impl Into<String>) -> Refusal {

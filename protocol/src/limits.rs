@@ -85,8 +85,9 @@ pub const GATEWAYS_LISTED_MAX: usize = 64;
 /// An address in such a list, in bytes: the longest DNS name and a port.
 pub const GATEWAY_ADDRESS_BYTES_MAX: usize = 253 + 6;
 
-/// How often a client sends a Ping by default, in milliseconds.
-pub const HEARTBEAT_INTERVAL_MS_DEFAULT: u32 = 15_000;
+/// How often a client sends a Ping by default, in milliseconds: the address tables that connections
+/// pass through forget them after minutes. Who must be missed sooner asks for less.
+pub const HEARTBEAT_INTERVAL_MS_DEFAULT: u32 = 60_000;
 
 /// How long the SDK waits for the outcome of a send by default, in milliseconds.
 pub const SEND_TIMEOUT_MS_DEFAULT: u64 = 30_000;

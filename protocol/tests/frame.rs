@@ -52,6 +52,7 @@ fn golden_hello() {
         client_name: "sdk".into(),
         token: "t".into(),
         history_generation: 0,
+        heartbeat_interval_ms: 0,
     };
     let bytes = Frame {
         kind: kind::client::HELLO,

@@ -17,6 +17,10 @@ const JOURNAL_AT: u32 = 2;
 /// How often is looked whether the run before has let go of the journal.
 const JOURNAL_POLL: Duration = Duration::from_millis(50);
 
+/// How often a client says that it is there: often enough to learn of a last push that was lost, in
+/// the time that it waits for what it lacks.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+
 /// A client, and what tells of it.
 pub(super) type Session = (Client, Events);
 
@@ -39,6 +43,7 @@ impl Access {
         if client % 2 == 1 {
             config.mark_policy = MarkPolicy::Manual;
         }
+        config.heartbeat_interval = Some(HEARTBEAT_INTERVAL);
         let keeps = client % JOURNAL_EVERY == JOURNAL_AT;
         Ok(Self {
             config,

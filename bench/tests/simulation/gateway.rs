@@ -94,6 +94,7 @@ impl Gateway {
         let rules = SessionConfig {
             hello_timeout_ms: 3_000,
             heartbeat_interval_ms: 1_500,
+            heartbeat_interval_min_ms: 1_000,
             requests_in_flight_max: if net.chance(300) { 3 } else { 64 },
             requests_per_second: if net.chance(200) { 15 } else { 1_000 },
             request_timeout_ms: 3_000,

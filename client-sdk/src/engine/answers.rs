@@ -40,6 +40,7 @@ impl Engine {
         };
         match frame.kind {
             kind::PUSH => {
+                session.pushed(now);
                 for entry in decode_body::<wire::Push>(frame.body)?.entries {
                     self.inbox.push(Entry::from_wire(entry)?);
                     // Between two entries, so that a full queue takes no more of them.
@@ -260,7 +261,7 @@ impl Engine {
         let asked = Asked::Letter(ticket, attempts);
         Some(Frame {
             kind: kind::SEND,
-            correlation: session.ask(asked, kind::SEND, due),
+            correlation: session.ask(asked, kind::SEND, (now, due)),
             deadline_ms: deadline_ms(now, due),
             body: letter.body.clone(),
         })
@@ -272,7 +273,7 @@ impl Engine {
         let due = request.deadline.min(now + ANSWER_TIMEOUT);
         Some(Frame {
             kind: request.kind,
-            correlation: session.ask(Asked::Request(id), request.kind, due),
+            correlation: session.ask(Asked::Request(id), request.kind, (now, due)),
             deadline_ms: deadline_ms(now, due),
             body: request.body.clone(),
         })
@@ -296,7 +297,7 @@ impl Engine {
         let asked = Asked::Memberships(after);
         Some(Frame {
             kind: kind::LIST_CONVERSATIONS,
-            correlation: session.ask(asked, kind::LIST_CONVERSATIONS, due),
+            correlation: session.ask(asked, kind::LIST_CONVERSATIONS, (now, due)),
             deadline_ms: deadline_ms(now, due),
             body: list.encode_to_vec().into(),
         })

@@ -55,7 +55,7 @@ impl Engine {
         let due = now + ANSWER_TIMEOUT;
         Some(Frame {
             kind: kind::PULL,
-            correlation: session.ask(asked, kind::PULL, due),
+            correlation: session.ask(asked, kind::PULL, (now, due)),
             deadline_ms: deadline_ms(now, due),
             body: pull.encode_to_vec().into(),
         })

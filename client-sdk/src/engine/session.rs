@@ -17,6 +17,17 @@ use crate::incoming::CloseReason;
 use crate::outbox::Ticket;
 use crate::requests::RequestId;
 
+/// How long something may be asked with nothing at all heard before a sign of life is asked for.
+const PROBE_AFTER: Duration = Duration::from_secs(3);
+
+/// How long a sign of life may take that was asked for, before the connection is given up. Whatever
+/// the server says is one: a slow link that still brings something is not given up.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How soon after a push the next heartbeat is at the latest: if the one after it was lost, its
+/// answer tells. Who hears nothing keeps the interval.
+const HEARTBEAT_AFTER_PUSH: Duration = Duration::from_secs(15);
+
 /// Pongs that wait to be written; a peer that asks for more does not wait for them.
 const PONGS_MAX: usize = 16;
 
@@ -67,6 +78,10 @@ pub(crate) struct Session {
     interval: Duration,
     heard_at: Instant,
     ping_due: Instant,
+    /// Something is asked, and since then nothing was heard.
+    waits_since: Option<Instant>,
+    /// A sign of life was asked for, and since then nothing was heard.
+    probed_at: Option<Instant>,
     pongs: Vec<Frame>,
     leaving: Option<Leaving>,
     pub(super) fault: Option<Refusal>,
@@ -95,6 +110,8 @@ impl Session {
             interval,
             heard_at: now,
             ping_due: now + interval,
+            waits_since: None,
+            probed_at: None,
             pongs: Vec::new(),
             leaving: None,
             fault: None,
@@ -103,7 +120,8 @@ impl Session {
     }
 
     /// Pairs what is asked with its answer to come.
-    pub(super) fn ask(&mut self, asked: Asked, kind: u16, due: Instant) -> u32 {
+    pub(super) fn ask(&mut self, asked: Asked, kind: u16, (now, due): (Instant, Instant)) -> u32 {
+        self.waits_since.get_or_insert(now);
         loop {
             self.last_correlation = self.last_correlation.wrapping_add(1);
             let correlation = self.last_correlation;
@@ -120,6 +138,9 @@ impl Session {
     pub(super) fn answered(&mut self, correlation: u32) -> Option<(Asked, u16)> {
         let awaiting = self.awaiting.remove(&correlation)?;
         self.due.remove(&(awaiting.due, correlation));
+        if self.awaiting.is_empty() {
+            self.waits_since = None;
+        }
         Some((awaiting.asked, awaiting.kind))
     }
 
@@ -135,6 +156,21 @@ impl Session {
 
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard_at = now;
+        self.probed_at = None;
+        self.waits_since = (!self.awaiting.is_empty()).then_some(now);
+    }
+
+    /// Entries have come, and more may have been lost on the way.
+    pub(super) fn pushed(&mut self, now: Instant) {
+        self.ping_due = self.ping_due.min(now + HEARTBEAT_AFTER_PUSH);
+    }
+
+    /// Asks for a sign of life at once; without one the connection is given up soon.
+    pub(super) fn probe(&mut self, now: Instant) {
+        if self.probed_at.is_none() {
+            self.probed_at = Some(now);
+            self.ping_due = self.ping_due.min(now);
+        }
     }
 
     pub(super) fn pinged(&mut self, ping: &wire::Ping, correlation: u32) {
@@ -199,6 +235,9 @@ impl Session {
                 Verdict::Reconnect(refusal.to_string())
             };
         }
+        if self.probe_due().is_some_and(|due| due <= now) {
+            self.probe(now);
+        }
         if now >= self.silent_until() {
             return Verdict::Reconnect("the server is silent".into());
         }
@@ -225,6 +264,7 @@ impl Session {
         [
             Some(self.silent_until()),
             Some(self.ping_due),
+            self.probe_due(),
             answer,
             leaving,
             memberships,
@@ -238,9 +278,17 @@ impl Session {
         now + MEMBERSHIPS_INTERVAL
     }
 
-    /// Two and a half intervals without a sign of life.
+    /// When a sign of life is asked for, if nothing is heard before.
+    fn probe_due(&self) -> Option<Instant> {
+        let waits_since = self.waits_since.filter(|_| self.probed_at.is_none())?;
+        Some(waits_since + PROBE_AFTER)
+    }
+
+    /// Two and a half intervals without a sign of life, or one that was asked for and did not come.
     fn silent_until(&self) -> Instant {
-        self.heard_at + self.interval * 5 / 2
+        let by_itself = self.heard_at + self.interval * 5 / 2;
+        let asked_for = self.probed_at.map(|at| at + PROBE_TIMEOUT);
+        asked_for.map_or(by_itself, |asked_for| asked_for.min(by_itself))
     }
 }
 

@@ -207,3 +207,71 @@ fn a_page_of_memberships_that_leads_nowhere_is_the_last() {
     }
     assert_eq!(next_asked(&mut engine, now), None);
 }
+
+#[test]
+fn a_server_that_says_nothing_while_it_is_asked_something_is_given_up_soon() {
+    let now = Instant::now();
+    let mut engine = engine(now);
+    let mut slow = welcome(8);
+    slow.heartbeat_interval_ms = 60_000;
+    engine.connected(&slow, now).unwrap();
+    let _outcome = send(&mut engine, 1, 1, now);
+    assert_eq!(engine.next_frame(now).unwrap().kind, kind::SEND);
+    assert!(engine.next_frame(now).is_none());
+    let asks = engine.next_wake(now).unwrap();
+    assert_eq!(asks - now, Duration::from_secs(3));
+    assert_eq!(engine.tick(asks), Verdict::Stay);
+    assert_eq!(engine.next_frame(asks).unwrap().kind, kind::PING);
+    assert!(engine.next_frame(asks).is_none());
+    let ends = engine.next_wake(asks).unwrap();
+    assert_eq!(ends - asks, Duration::from_secs(5));
+    assert!(matches!(engine.tick(ends), Verdict::Reconnect(_)));
+}
+
+#[test]
+fn a_server_that_is_slow_and_there_is_not_given_up() {
+    let now = Instant::now();
+    let mut engine = engine(now);
+    let mut slow = welcome(8);
+    slow.heartbeat_interval_ms = 60_000;
+    engine.connected(&slow, now).unwrap();
+    let mut outcome = send(&mut engine, 1, 1, now);
+    let asked = engine.next_frame(now).unwrap();
+    let mut at = now;
+    for _ in 0..3 {
+        at += Duration::from_secs(3);
+        assert_eq!(engine.tick(at), Verdict::Stay);
+        assert_eq!(engine.next_frame(at).unwrap().kind, kind::PING);
+        engine.frame(Frame::notice(kind::PONG, &wire::Pong::default()), at);
+    }
+    engine.frame(ack(asked.correlation, 4), at);
+    assert!(outcome.try_recv().unwrap().is_ok());
+    // With nothing asked, silence is measured by the heartbeat alone.
+    let later = at + Duration::from_secs(50);
+    assert_eq!(engine.tick(later), Verdict::Stay);
+    engine.probe(later);
+    assert_eq!(engine.next_frame(later).unwrap().kind, kind::PING);
+    let ends = later + Duration::from_secs(5);
+    assert!(matches!(engine.tick(ends), Verdict::Reconnect(_)));
+}
+
+#[test]
+fn after_a_push_the_next_heartbeat_is_near() {
+    let now = Instant::now();
+    let mut engine = engine(now);
+    let mut slow = welcome(8);
+    slow.heartbeat_interval_ms = 60_000;
+    engine.connected(&slow, now).unwrap();
+    assert_eq!(
+        engine.next_wake(now).unwrap() - now,
+        Duration::from_secs(60)
+    );
+    engine.frame(Frame::notice(kind::PUSH, &wire::Push::default()), now);
+    let due = engine.next_wake(now).unwrap();
+    assert_eq!(due - now, Duration::from_secs(15));
+    assert_eq!(engine.next_frame(due).unwrap().kind, kind::PING);
+    assert_eq!(
+        engine.next_wake(due).unwrap() - due,
+        Duration::from_secs(60)
+    );
+}

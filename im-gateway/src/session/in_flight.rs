@@ -16,6 +16,7 @@ pub(super) struct InFlight {
 
 impl InFlight {
     /// How many there are.
+    #[cfg(test)]
     pub(super) const fn requests(&self) -> u32 {
         self.requests
     }

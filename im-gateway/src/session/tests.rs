@@ -1,5 +1,7 @@
 //! The session by example: every state with the frames that it takes and those that it does not.
 
+mod heartbeat;
+
 use super::*;
 use protocol::limits::MARKS_PER_FRAME_MAX;
 use protocol::wire::{Mark, Marks, Priority, Send, SendAck};
@@ -8,6 +10,7 @@ fn rules() -> SessionConfig {
     SessionConfig {
         hello_timeout_ms: 10_000,
         heartbeat_interval_ms: 15_000,
+        heartbeat_interval_min_ms: 1_000,
         requests_in_flight_max: 2,
         requests_per_second: 4,
         request_timeout_ms: 10_000,
@@ -44,6 +47,7 @@ fn hello() -> Hello {
         client_name: "客户端/1".into(),
         token: "t".into(),
         history_generation: 3,
+        heartbeat_interval_ms: 0,
     }
 }
 
@@ -90,6 +94,7 @@ fn a_hello_is_negotiated_and_welcomed() {
         client_name: "客户端/1".into(),
         token: "t".into(),
         history_generation: 3,
+        heartbeat_interval_ms: 15_000,
     };
     assert_eq!(next, Next::Authenticate(introduction.clone()));
     let account = Account {
@@ -236,7 +241,7 @@ fn requests_in_flight_are_bounded_and_given_back() {
         session.frame(send(4, Priority::Chat), now),
         Next::Pass(_)
     ));
-    assert_eq!(session.in_flight(), 2);
+    assert_eq!(session.in_flight.requests(), 2);
 }
 
 #[test]

@@ -20,6 +20,11 @@ pub struct Hello {
     /// A signed, expiring token. Empty when the TLS handshake carried a client certificate.
     #[prost(string, tag = "5")]
     pub token: ::prost::alloc::string::String,
+    /// How often the client would say that it is there, in milliseconds: more often than the server
+    /// asks for, so that its end is noticed sooner. The server takes the nearest that it allows and
+    /// says it in Welcome. 0: whatever the server asks for.
+    #[prost(uint32, tag = "6")]
+    pub heartbeat_interval_ms: u32,
     /// The Welcome.history_generation that the client's marks are of; 0: it has none.
     #[prost(uint64, tag = "15")]
     pub history_generation: u64,
