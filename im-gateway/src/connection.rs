@@ -1,48 +1,29 @@
-//! One connection, from its first frame to its last: the shell around [`crate::session`].
+//! One session's connection, from its first frame to its last: the shell around
+//! [`crate::session`].
 //!
-//! Not here: what a frame means, and what waits to be written.
+//! Not here: what a frame means, and how frames are read and written ([`crate::wire`]).
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
 use protocol::limits::{
     CAPABILITY_CARD_BYTES_MAX, FRAME_BYTES_MAX, GATEWAY_ADDRESS_BYTES_MAX, GATEWAYS_LISTED_MAX,
-    HELLO_FRAME_BYTES_MAX,
 };
 use protocol::wire::Membership;
 use protocol::wire::internal::{Authenticate, MembershipsPage};
-use protocol::{AccountId, Frame, FrameCodec, FrameError, Refusal};
-use service_kit::drain::Drain;
+use protocol::{AccountId, ErrorCode, Frame, Refusal};
 use service_kit::{clock, tls};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use tokio_rustls::server::TlsStream;
-use tokio_util::codec::FramedRead;
 
+use crate::answers::Answers;
 use crate::events;
 use crate::gateway::Gateway;
 use crate::handle::SessionHandle;
-use crate::session::{Introduction, Next, Now, Passed, Session, go_away};
+use crate::session::{Introduction, Next, Now, Session, go_away};
+use crate::tls_stream::TlsStream;
 use crate::upstream::Upstream;
-
-/// What a connection reads at once, in bytes: small, for there are many and most are idle.
-const READ_BYTES: usize = 2 * 1024;
-
-/// How much is gathered into one write, in bytes: four TLS records.
-const WRITE_BYTES_MAX: usize = 64 * 1024;
-
-/// How long the last word may take.
-const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How much of what a client still sends is read away after the last word, in bytes, so that the
-/// system does not cut the word off.
-const LINGER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+use crate::wire::{LAST_WORD_TIMEOUT, Received, Turn, Wire};
 
 /// The memberships in one Welcome, encoded, in bytes: a frame, and room for the account, the list
 /// of gateways and what is around them. The client asks for the others.
@@ -52,10 +33,6 @@ const WELCOME_MEMBERSHIPS_BYTES_MAX: usize =
 /// The list of gateways in one Welcome, encoded, in bytes.
 const WELCOME_GATEWAYS_BYTES_MAX: usize = GATEWAYS_LISTED_MAX * (GATEWAY_ADDRESS_BYTES_MAX + 3);
 
-type Reader = FramedRead<ReadHalf<TlsStream<TcpStream>>, FrameCodec>;
-type Writer = WriteHalf<TlsStream<TcpStream>>;
-type Answer = Pin<Box<dyn Future<Output = (Passed, Result<Bytes, Refusal>)> + Send>>;
-
 /// How a connection ended.
 enum Ended {
     /// The client is gone.
@@ -64,38 +41,11 @@ enum Ended {
     LastWord(Frame, &'static str),
 }
 
-/// Serves one connection. `half_open` is given back once the session is established.
-pub async fn run(
-    stream: TlsStream<TcpStream>,
-    gateway: Arc<Gateway>,
-    drain: Drain,
-    half_open: OwnedSemaphorePermit,
-) {
-    let subject = tls::peer_uri(stream.get_ref().1).unwrap_or_default();
-    let (reader, writer) = tokio::io::split(stream);
-    let codec = FrameCodec::new(HELLO_FRAME_BYTES_MAX);
-    let mut frames = FramedRead::with_capacity(reader, codec, READ_BYTES);
-    let mut session = Session::new(gateway.rules.clone(), Instant::now());
-
-    let opened = tokio::select! {
-        opened = open(&mut session, &mut frames, subject, &gateway) => opened,
-        () = drain.draining() => Err(Ended::LastWord(leaving(Duration::ZERO), "drain")),
-    };
-    drop(half_open);
-    match opened {
-        Ok(present) => serve(&mut session, frames, writer, &present, &drain).await,
-        Err(Ended::LastWord(frame, _)) => {
-            let mut writer = writer;
-            let said = async {
-                writer.write_all(&frame.to_bytes()).await?;
-                writer.shutdown().await
-            };
-            if let Ok(Ok(())) = tokio::time::timeout(LAST_WORD_TIMEOUT, said).await {
-                linger(frames).await;
-            }
-        }
-        Err(Ended::Gone(_)) => {}
-    }
+/// A connection with a session.
+pub struct Connection {
+    wire: Wire,
+    session: Session,
+    present: Present,
 }
 
 /// A session that is in the registry; dropped, it is not.
@@ -110,16 +60,160 @@ impl Drop for Present {
     }
 }
 
+impl Connection {
+    /// From the first frame to the Welcome, which is then in the outbox. `None`: there is no
+    /// session, and the client has been told why. `half_open` is given back when that is decided.
+    pub async fn open(
+        stream: TlsStream,
+        gateway: Arc<Gateway>,
+        half_open: OwnedSemaphorePermit,
+    ) -> Option<Self> {
+        let mut wire = Wire::new(stream);
+        let mut session = Session::new(gateway.rules.clone(), Instant::now());
+        let opened = tokio::select! {
+            opened = open(&mut session, &mut wire, &gateway) => opened,
+            () = gateway.drain().draining() => {
+                Err(Ended::LastWord(leaving(Duration::ZERO), "drain"))
+            }
+        };
+        drop(half_open);
+        match opened {
+            Ok(present) => Some(Self {
+                wire,
+                session,
+                present,
+            }),
+            Err(Ended::LastWord(frame, _)) => {
+                wire.finish_with(&frame).await;
+                None
+            }
+            Err(Ended::Gone(_)) => None,
+        }
+    }
+
+    /// Reads and writes until the session ends.
+    pub async fn serve(mut self) {
+        let ended = self.run().await;
+        let handle = &self.present.handle;
+        let why = match ended {
+            Ended::Gone(why) => why,
+            Ended::LastWord(frame, why) => {
+                handle.close(&frame);
+                // Boxed, so that a session does not keep room for its end.
+                Box::pin(self.wire.finish(handle)).await;
+                why
+            }
+        };
+        events::session_ended(handle, why);
+    }
+
+    async fn run(&mut self) -> Ended {
+        let Self {
+            wire,
+            session,
+            present: Present { gateway, handle },
+        } = self;
+        let mut logic = gateway.upstream.link_for(handle.session);
+        let mut answers = Answers::default();
+        let mut leaves_at = None;
+        let draining = gateway.drain().draining();
+        tokio::pin!(draining);
+        // Set again when it fires and not with every frame: what it waits for comes later and later.
+        let timer = tokio::time::sleep_until(session.gives_up_at());
+        tokio::pin!(timer);
+        loop {
+            let next = tokio::select! {
+                Some((passed, outcome)) = answers.next() => {
+                    if let Err(refusal) = &outcome {
+                        events::request_failed(handle, refusal);
+                    }
+                    session.answer(&passed, outcome)
+                }
+                turn = wire.turn(handle) => match turn {
+                    Turn::Received(received) => match frame(received, session) {
+                        Ok(frame) => session.frame(frame, now()),
+                        Err(ended) => return ended,
+                    },
+                    Turn::Evicted(reason) => {
+                        let word = go_away(reason, LAST_WORD_TIMEOUT, false);
+                        return Ended::LastWord(word, "evicted");
+                    }
+                },
+                () = &mut draining, if leaves_at.is_none() => {
+                    let grace = gateway.leave_grace;
+                    let at = Instant::now() + grace;
+                    let wakes_at = at.min(timer.deadline());
+                    leaves_at = Some(at);
+                    timer.as_mut().reset(wakes_at);
+                    Next::Answer(leaving(grace))
+                }
+                () = &mut timer => {
+                    let stalled_since = wire.stalled_since();
+                    match due(session, handle, (leaves_at, stalled_since), Instant::now()) {
+                        Ok(wakes_at) => timer.as_mut().reset(wakes_at),
+                        Err(ended) => return ended,
+                    }
+                    continue;
+                }
+            };
+            match next {
+                Next::Nothing => {}
+                Next::Answer(frame) => handle.answer(&frame),
+                Next::Pong(correlation, pong) => {
+                    handle.pong(correlation, pong);
+                    answers.rest();
+                }
+                Next::Pass(passed) => {
+                    events::request_passed(passed.kind);
+                    let from = (handle.account, handle.session);
+                    let answer = Upstream::pass(&mut logic, from, &passed);
+                    answers.push(passed, answer);
+                }
+                Next::Marks(marks) => gateway.mark(handle.account, &marks),
+                Next::Close(word) => return refused(word),
+                // Only before the Welcome.
+                Next::Authenticate(_) => {}
+            }
+        }
+    }
+}
+
+/// What time alone ends, or when the next of it is due.
+fn due(
+    session: &mut Session,
+    handle: &SessionHandle,
+    (leaves_at, stalled_since): (Option<Instant>, Option<Instant>),
+    now: Instant,
+) -> Result<Instant, Ended> {
+    if handle.is_congested() {
+        // It is we who do not read; whether the client does is seen by what it takes.
+        session.excuse(now);
+    }
+    if session.gives_up_at() <= now {
+        return Err(Ended::LastWord(session.give_up(), "silent"));
+    }
+    if leaves_at.is_some_and(|at| at <= now) {
+        return Err(Ended::LastWord(leaving(Duration::ZERO), "drain"));
+    }
+    // A client may say that it is there and never read.
+    let stalled_until = stalled_since.map(|since| since + session.patience());
+    if stalled_until.is_some_and(|at| at <= now) {
+        events::connection_failed(&"the client takes nothing");
+        return Err(Ended::Gone("stalled"));
+    }
+    let dues = [Some(session.gives_up_at()), leaves_at, stalled_until];
+    Ok(dues.into_iter().flatten().min().unwrap_or(now))
+}
+
 /// From the first frame to the Welcome, which is then in the outbox.
 async fn open(
     session: &mut Session,
-    frames: &mut Reader,
-    subject: String,
+    wire: &mut Wire,
     gateway: &Arc<Gateway>,
 ) -> Result<Present, Ended> {
     let gives_up_at = session.gives_up_at();
     let give_up = |session: &mut Session| Ended::LastWord(session.give_up(), "silent");
-    let Ok(first) = tokio::time::timeout_at(gives_up_at, frames.next()).await else {
+    let Ok(first) = tokio::time::timeout_at(gives_up_at, wire.next_frame()).await else {
         return Err(give_up(session));
     };
     let first = frame(first, session)?;
@@ -130,6 +224,13 @@ async fn open(
             return Err(Ended::Gone("not established"));
         }
     };
+    if !tls::peer_is_current(wire.tls(), clock::unix_ms()) {
+        // It was good when the client got the ticket that it came back with.
+        let refusal = Refusal::new(ErrorCode::Unauthenticated, "the certificate has expired");
+        events::not_admitted(&refusal);
+        return Err(Ended::LastWord(session.refuse(&refusal), "refused"));
+    }
+    let subject = tls::peer_uri(wire.tls()).unwrap_or_default();
     let admitted = admit(&introduction, subject, gateway);
     let (present, account, mut page) = match tokio::time::timeout_at(gives_up_at, admitted).await {
         Ok(Ok(admitted)) => admitted,
@@ -142,9 +243,8 @@ async fn open(
     let fitting = fitting(&page.memberships);
     page.more = page.memberships.len() > fitting;
     page.memberships.truncate(fitting);
-    let (codec, handle) = (frames.decoder_mut(), &present.handle);
-    codec.set_frame_bytes_max(FRAME_BYTES_MAX);
-    codec.set_zstd(introduction.zstd);
+    wire.establish(introduction.zstd);
+    let handle = &present.handle;
     events::session_began(handle.session, &account, &introduction);
     let list = gateway.listed();
     let welcome = session.welcome(handle.session, &introduction, account, page, list, now());
@@ -175,141 +275,8 @@ async fn admit(
     Ok((present, account, page))
 }
 
-/// Reads and writes until one of them ends.
-async fn serve(
-    session: &mut Session,
-    mut frames: Reader,
-    writer: Writer,
-    present: &Present,
-    drain: &Drain,
-) {
-    let handle = &present.handle;
-    let writing = write(handle, writer, session.patience());
-    tokio::pin!(writing);
-    let ended = tokio::select! {
-        ended = read(session, &mut frames, present, drain) => ended,
-        result = &mut writing => {
-            if let Err(error) = result {
-                events::connection_failed(&error);
-            }
-            Ended::Gone("connection")
-        }
-    };
-    let why = match ended {
-        Ended::Gone(why) => why,
-        Ended::LastWord(frame, why) => {
-            handle.close(&frame);
-            if let Ok(Ok(())) = tokio::time::timeout(LAST_WORD_TIMEOUT, writing).await {
-                linger(frames).await;
-            }
-            why
-        }
-    };
-    events::session_ended(why);
-}
-
-async fn read(
-    session: &mut Session,
-    frames: &mut Reader,
-    present: &Present,
-    drain: &Drain,
-) -> Ended {
-    let Present { gateway, handle } = present;
-    let mut logic = gateway.upstream.link_for(handle.session);
-    let mut answers = FuturesUnordered::<Answer>::new();
-    let mut leaves_at = None;
-    let draining = drain.draining();
-    tokio::pin!(draining);
-    loop {
-        let gives_up_at = session.gives_up_at();
-        let wakes_at = leaves_at.map_or(gives_up_at, |at| gives_up_at.min(at));
-        let next = tokio::select! {
-            Some((passed, outcome)) = answers.next() => {
-                if let Err(refusal) = &outcome {
-                    events::request_failed(refusal);
-                }
-                session.answer(&passed, outcome)
-            }
-            // While answers wait to be read, no more requests are.
-            received = async { handle.room().await; frames.next().await } => {
-                match frame(received, session) {
-                    Ok(frame) => session.frame(frame, now()),
-                    Err(ended) => return ended,
-                }
-            }
-            reason = handle.evicted() => {
-                let word = go_away(reason, LAST_WORD_TIMEOUT, false);
-                return Ended::LastWord(word, "evicted");
-            }
-            () = &mut draining, if leaves_at.is_none() => {
-                let grace = gateway.leave_grace;
-                leaves_at = Some(Instant::now() + grace);
-                Next::Answer(leaving(grace))
-            }
-            () = tokio::time::sleep_until(wakes_at) => {
-                if wakes_at == gives_up_at && handle.is_congested() {
-                    // It is we who do not read; the writer knows whether the client does.
-                    session.excuse(Instant::now());
-                    continue;
-                }
-                if wakes_at == gives_up_at {
-                    return Ended::LastWord(session.give_up(), "silent");
-                }
-                return Ended::LastWord(leaving(Duration::ZERO), "drain");
-            }
-        };
-        match next {
-            Next::Nothing => {}
-            Next::Answer(frame) => handle.answer(&frame),
-            Next::Pong(correlation, pong) => handle.pong(correlation, pong),
-            Next::Pass(passed) => {
-                events::request_passed(passed.kind);
-                let answer = Upstream::pass(&mut logic, (handle.account, handle.session), &passed);
-                answers.push(Box::pin(async move { (passed, answer.await) }));
-            }
-            Next::Marks(marks) => gateway.mark(handle.account, &marks),
-            Next::Close(word) => return refused(word),
-            // Only before the Welcome.
-            Next::Authenticate(_) => {}
-        }
-    }
-}
-
-/// Writes what waits until the session is closed, then everything that is left, and shuts down.
-/// Gives up when nothing can be written for as long as `patience`: a client may say that it is there
-/// and never read.
-async fn write(
-    handle: &SessionHandle,
-    mut writer: Writer,
-    patience: Duration,
-) -> std::io::Result<()> {
-    let mut buffer = BytesMut::new();
-    loop {
-        // Looked at first: what is put in before the session is closed is still written.
-        let is_closed = handle.is_closed();
-        while handle.take_into(&mut buffer, WRITE_BYTES_MAX, clock::unix_ms()) {
-            while !buffer.is_empty() {
-                let written = tokio::time::timeout(patience, writer.write_buf(&mut buffer));
-                if written.await?? == 0 {
-                    return Err(std::io::ErrorKind::WriteZero.into());
-                }
-            }
-        }
-        tokio::time::timeout(patience, writer.flush()).await??;
-        if is_closed {
-            return writer.shutdown().await;
-        }
-        // An idle session holds no buffer.
-        buffer = BytesMut::new();
-        handle.filled().await;
-    }
-}
-
 /// The frame that was received, or how the connection ended.
-fn frame(
-    received: Option<Result<Frame, FrameError>>,
-    session: &mut Session,
-) -> Result<Frame, Ended> {
+fn frame(received: Received, session: &mut Session) -> Result<Frame, Ended> {
     match received {
         Some(Ok(frame)) => Ok(frame),
         Some(Err(error)) => match error.refusal() {
@@ -329,16 +296,6 @@ fn frame(
 fn refused(word: Frame) -> Ended {
     events::frame_refused(&Refusal::decode(&word.body));
     Ended::LastWord(word, "refused")
-}
-
-/// Reads away what the client still sends, for a moment.
-async fn linger(frames: Reader) {
-    let reading = async {
-        let mut rest = frames.into_inner().take(LINGER_BYTES_MAX);
-        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
-    };
-    // However it ends, the connection is closed now.
-    drop(tokio::time::timeout(LAST_WORD_TIMEOUT, reading).await);
 }
 
 fn leaving(grace: Duration) -> Frame {

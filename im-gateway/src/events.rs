@@ -13,7 +13,8 @@ use crate::outbox::Push;
 use crate::registry::Sent;
 use crate::session::Introduction;
 
-/// The span of a connection; its fields have the same names on every tier.
+/// The span of a connection until it has a session; its fields have the same names on every tier. A
+/// session's own events name it themselves: a span for each would be memory that only logs use.
 pub(crate) fn connection_span(remote: SocketAddr) -> Span {
     tracing::info_span!(
         "connection",
@@ -56,10 +57,11 @@ pub(crate) fn session_began(session: SessionId, account: &Account, introduction:
     );
 }
 
-pub(crate) fn session_ended(why: &'static str) {
+pub(crate) fn session_ended(of: &SessionHandle, why: &'static str) {
     metrics::gauge!("im_gateway_sessions").decrement(1.0);
     metrics::counter!("im_gateway_sessions_ended_total", "why" => why).increment(1);
-    tracing::info!(why, "a session ends");
+    let (session, account) = (of.session.0, of.account.0);
+    tracing::info!(session, account, why, "a session ends");
 }
 
 pub(crate) fn not_admitted(refusal: &Refusal) {
@@ -82,9 +84,10 @@ pub(crate) fn request_passed(kind: u16) {
     metrics::counter!("im_gateway_requests_total", "kind" => kind.to_string()).increment(1);
 }
 
-pub(crate) fn request_failed(refusal: &Refusal) {
+pub(crate) fn request_failed(of: &SessionHandle, refusal: &Refusal) {
     metrics::counter!("im_gateway_requests_failed_total", "code" => refusal.label()).increment(1);
-    tracing::debug!(%refusal, "a request failed");
+    let (session, account) = (of.session.0, of.account.0);
+    tracing::debug!(session, account, %refusal, "a request failed");
 }
 
 pub(crate) fn pushed(push: &Push, sent: Sent) {

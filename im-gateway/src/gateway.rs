@@ -119,6 +119,12 @@ impl Gateway {
         })
     }
 
+    /// What tells its tasks to end.
+    #[must_use]
+    pub const fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
     /// An id for a session.
     pub fn next_session(&self) -> SessionId {
         SessionId(self.last_session.fetch_add(1, Ordering::Relaxed) + 1)

@@ -1,12 +1,12 @@
 //! A session as the rest of the gateway sees it: who it is, and its outbox.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
 
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use protocol::wire::Pong;
 use protocol::{AccountId, ConversationId, Frame, SequenceNumber, SessionId};
-use tokio::sync::Notify;
 
 use crate::events;
 use crate::outbox::{EphemeralKey, Outbox, Push, Put};
@@ -21,15 +21,10 @@ pub struct SessionHandle {
     pub account: AccountId,
     zstd: bool,
     outbox: Mutex<Outbox>,
-    /// Something was put into the outbox.
-    filled: Notify,
-    /// Something was taken out of it.
-    emptied: Notify,
-    /// Its last word is in the outbox.
-    is_closed: AtomicBool,
     /// Set when the session has to end, with what it is told.
     evicted: OnceLock<&'static str>,
-    eviction: Notify,
+    /// The connection: there is something to write, or the session has to end.
+    connection: AtomicWaker,
 }
 
 impl SessionHandle {
@@ -47,36 +42,33 @@ impl SessionHandle {
             account,
             zstd,
             outbox: Mutex::new(outbox),
-            filled: Notify::new(),
-            emptied: Notify::new(),
-            is_closed: AtomicBool::new(false),
             evicted: OnceLock::new(),
-            eviction: Notify::new(),
+            connection: AtomicWaker::new(),
         }
     }
 
     /// The session is welcomed: from now on everything may go out.
     pub fn welcome(&self, welcome: &Frame) {
         self.outbox.lock().welcome(welcome);
-        self.filled.notify_one();
+        self.connection.wake();
     }
 
     /// An answer, or a word before all conversations.
     pub fn answer(&self, frame: &Frame) {
         self.outbox.lock().answer(frame);
-        self.filled.notify_one();
+        self.connection.wake();
     }
 
     /// The answer to a heartbeat.
     pub fn pong(&self, correlation: u32, pong: Pong) {
         self.outbox.lock().pong(correlation, pong);
-        self.filled.notify_one();
+        self.connection.wake();
     }
 
     /// Where gateways live from now on.
     pub fn gateways(&self, list: SharedFrame) {
         self.outbox.lock().gateways(list);
-        self.filled.notify_one();
+        self.connection.wake();
     }
 
     /// Entries of a conversation.
@@ -87,25 +79,25 @@ impl SessionHandle {
             Put::Lagging(dropped) => events::lagging(self, dropped),
             Put::Stale => events::stale_push(),
         }
-        self.filled.notify_one();
+        self.connection.wake();
     }
 
     /// Entries that are not pushed.
     pub fn head(&self, conversation: ConversationId, head: SequenceNumber) {
         self.outbox.lock().head(conversation, head);
-        self.filled.notify_one();
+        self.connection.wake();
     }
 
     /// The account joined or left.
     pub fn notice(&self, conversation: ConversationId, notice: SharedFrame) {
         self.outbox.lock().notice(conversation, notice);
-        self.filled.notify_one();
+        self.connection.wake();
     }
 
     /// The account is in this conversation, of which the Welcome had no room to speak.
     pub fn membership(&self, conversation: ConversationId, notice: SharedFrame) {
         self.outbox.lock().membership(conversation, notice);
-        self.filled.notify_one();
+        self.connection.wake();
     }
 
     /// An ephemeral message.
@@ -114,7 +106,7 @@ impl SessionHandle {
         if let Put::Replaced(dropped) = put {
             events::ephemeral_replaced(dropped);
         }
-        self.filled.notify_one();
+        self.connection.wake();
     }
 
     /// Appends frames that wait to the buffer until it has this many bytes. Returns whether there
@@ -127,21 +119,13 @@ impl SessionHandle {
         {
             buffer.extend_from_slice(&frame);
         }
-        drop(outbox);
-        self.emptied.notify_one();
         buffer.len() > before
     }
 
-    /// Ends when something may wait. Cancel-safe.
-    pub async fn filled(&self) {
-        self.filled.notified().await;
-    }
-
-    /// Ends when there is room for answers. Cancel-safe.
-    pub async fn room(&self) {
-        while self.is_congested() {
-            self.emptied.notified().await;
-        }
+    /// Wakes whoever asks, from now on, when there is something to write, and when the session has
+    /// to end. One at a time: its connection.
+    pub fn watch(&self, connection: &Waker) {
+        self.connection.register(connection);
     }
 
     /// Whether answers wait for room.
@@ -152,18 +136,13 @@ impl SessionHandle {
     /// Another session took this one's place.
     pub fn evict(&self, reason: &'static str) {
         if self.evicted.set(reason).is_ok() {
-            self.eviction.notify_one();
+            self.connection.wake();
         }
     }
 
-    /// Ends when the session has to end, with the reason. Cancel-safe.
-    pub async fn evicted(&self) -> &'static str {
-        loop {
-            if let Some(reason) = self.evicted.get() {
-                return reason;
-            }
-            self.eviction.notified().await;
-        }
+    /// Why the session has to end, if it has to.
+    pub fn evicted(&self) -> Option<&'static str> {
+        self.evicted.get().copied()
     }
 
     /// The session ends: this is the last frame after the answers; entries are given up.
@@ -173,12 +152,5 @@ impl SessionHandle {
         outbox.answer(last_word);
         drop(outbox);
         events::pushes_given_up(dropped);
-        self.is_closed.store(true, Ordering::Release);
-        self.filled.notify_one();
-    }
-
-    /// Whether its last word is in the outbox.
-    pub fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::Acquire)
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! Read in this order: [`session`] (what a connection may do when), [`outbox`] (what waits for a
 //! client), [`view`] (who is a local member, as of when), [`registry`] (all of them together), then
-//! the shells: [`connection`], [`listener`], [`upstream`], [`router_link`].
+//! the shells: [`tls_stream`], [`connection`], [`listener`], [`upstream`], [`router_link`].
 
 pub mod config;
 
@@ -24,6 +24,11 @@ pub mod upstream;
 
 pub mod notices;
 pub mod router_link;
+
+pub mod tls_stream;
+
+mod answers;
+mod wire;
 
 pub mod connection;
 pub mod listener;

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use service_kit::drain::Drain;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
 use tracing::Instrument as _;
 
+use crate::connection::Connection;
+use crate::events;
 use crate::gateway::Gateway;
-use crate::{connection, events};
+use crate::tls_stream::TlsStream;
 
 /// After a failed accept: long enough not to spin while the process is out of files.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -28,7 +30,12 @@ struct Places {
 struct Place(Arc<Places>);
 
 /// Accepts until the drain.
-pub async fn serve(listener: TcpListener, tls: TlsAcceptor, gateway: Arc<Gateway>, drain: Drain) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    gateway: Arc<Gateway>,
+    drain: Drain,
+) {
     let places = Arc::new(Places {
         open: AtomicUsize::new(0),
         most: gateway.limits.connections_max,
@@ -43,15 +50,17 @@ pub async fn serve(listener: TcpListener, tls: TlsAcceptor, gateway: Arc<Gateway
             events::connection_refused("full");
             continue;
         };
-        let serving = serve_one(
-            stream,
-            permit,
-            place,
-            tls.clone(),
-            Arc::clone(&gateway),
-            drain.clone(),
+        // Boxed, so that a session does not keep what its opening needs.
+        let opening = Box::pin(
+            open(stream, permit, Arc::clone(&tls), Arc::clone(&gateway))
+                .instrument(events::connection_span(remote)),
         );
-        drain.spawn(serving.instrument(events::connection_span(remote)));
+        drain.spawn(async move {
+            if let Some(connection) = opening.await {
+                connection.serve().await;
+            }
+            drop(place);
+        });
     }
 }
 
@@ -75,30 +84,33 @@ async fn accept(
     }
 }
 
-async fn serve_one(
+async fn open(
     stream: TcpStream,
     half_open: OwnedSemaphorePermit,
-    place: Place,
-    tls: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     gateway: Arc<Gateway>,
-    drain: Drain,
-) {
+) -> Option<Connection> {
     // Frames are gathered before they are written; nothing is gained by waiting for more.
     if let Err(error) = stream.set_nodelay(true) {
         events::connection_failed(&error);
-        return;
+        return None;
     }
     let patience = Duration::from_millis(u64::from(gateway.rules.hello_timeout_ms));
     let accepted = tokio::select! {
-        accepted = tokio::time::timeout(patience, tls.accept(stream)) => accepted,
-        () = drain.draining() => return,
+        accepted = tokio::time::timeout(patience, TlsStream::accept(stream, tls)) => accepted,
+        () = gateway.drain().draining() => return None,
     };
     match accepted {
-        Ok(Ok(stream)) => connection::run(stream, gateway, drain, half_open).await,
-        Ok(Err(error)) => events::handshake_failed(&error),
-        Err(_) => events::handshake_failed(&"timed out"),
+        Ok(Ok(stream)) => Connection::open(stream, gateway, half_open).await,
+        Ok(Err(error)) => {
+            events::handshake_failed(&error);
+            None
+        }
+        Err(_) => {
+            events::handshake_failed(&"timed out");
+            None
+        }
     }
-    drop(place);
 }
 
 impl Places {

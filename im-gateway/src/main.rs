@@ -49,8 +49,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     drain.spawn(admin::serve(admin, telemetry, readiness, drain.clone()));
     drain.spawn(Arc::clone(&gateway).keep_in_sync());
     drain.spawn(Arc::clone(&gateway).pass_marks());
-    let tls = public_tls.into();
-    drain.spawn(listener::serve(clients, tls, gateway, drain.clone()));
+    drain.spawn(listener::serve(clients, public_tls, gateway, drain.clone()));
     discovery.announce("im-gateway", address)?;
     tracing::info!(%address, "serving");
     drain::signal().await;

@@ -143,6 +143,8 @@ impl Outbox {
     /// The answer to a heartbeat. It says how far conversations are that had entries since the last
     /// one, so that whatever was lost on the way is noticed without a new entry. What still waits
     /// here is not lost, and is left to the next one.
+    ///
+    /// It is also the moment at which an idle session gives back the memory of its last messages.
     pub fn pong(&mut self, correlation: u32, pong: Pong) {
         let waits = |conversation: &ConversationId| self.conversations.contains_key(conversation);
         let heads = self.told.take_news(waits);
@@ -151,6 +153,21 @@ impl Outbox {
             correlation,
             ..pong
         });
+        self.rest();
+    }
+
+    /// Gives back the room of what does not wait. Rarely, so that a busy session does not pay for it
+    /// with every message.
+    fn rest(&mut self) {
+        if self.conversations.is_empty() {
+            self.conversations = HashMap::new();
+            self.lanes = Default::default();
+        }
+        if self.ephemeral.is_empty() {
+            self.ephemeral = HashMap::new();
+            self.ephemeral_order = VecDeque::new();
+        }
+        self.told.rest();
     }
 
     /// Where gateways live from now on.

@@ -92,6 +92,13 @@ impl Told {
         heads
     }
 
+    /// Gives back the room of what is no news any more.
+    pub(super) fn rest(&mut self) {
+        if self.news.is_empty() {
+            self.news = VecDeque::new();
+        }
+    }
+
     /// `None` when there is no room.
     fn hear(&mut self, at: ConversationId, head: SequenceNumber) -> Option<&mut Progress> {
         if self.conversations.len() >= CONVERSATIONS_MAX && !self.conversations.contains_key(&at) {

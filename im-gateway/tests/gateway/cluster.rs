@@ -31,7 +31,7 @@ use service_kit::tls;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::TlsConnector;
 use tokio_util::codec::Framed;
 
 use crate::talker::{Client, PATIENCE, hello};
@@ -270,9 +270,7 @@ impl Cluster {
         drain.spawn(Arc::clone(&gateway).keep_in_sync());
         drain.spawn(Arc::clone(&gateway).pass_marks());
         let public = files("localhost");
-        let acceptor = TlsAcceptor::from(
-            tls::public_server(&public.certificate, &public.key, &public.ca).unwrap(),
-        );
+        let acceptor = tls::public_server(&public.certificate, &public.key, &public.ca).unwrap();
         let clients = bind(0).await;
         let address = clients.local_addr().unwrap();
         drain.spawn(listener::serve(clients, acceptor, gateway, drain.clone()));

@@ -1,0 +1,193 @@
+//! Frames with one client, both ways: out of its TLS stream, and into it from its outbox.
+//!
+//! Not here: what a frame means ([`crate::session`]), and what waits to be written
+//! ([`crate::outbox`]).
+
+use std::cell::RefCell;
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use protocol::limits::{FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX};
+use protocol::{Frame, FrameCodec, FrameError};
+use rustls::CommonState;
+use service_kit::clock;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_util::codec::Decoder as _;
+
+use crate::handle::SessionHandle;
+use crate::tls_stream::TlsStream;
+
+/// How much is gathered into one write, in bytes: four TLS records.
+const WRITE_BYTES_MAX: usize = 64 * 1024;
+
+/// How long the last word may take.
+pub(crate) const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How much of what a client still sends is read away after the last word, in bytes, so that the
+/// system does not cut the word off.
+const LINGER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+thread_local! {
+    /// Where connections of this thread gather what they write. Nothing stays in it.
+    static GATHERED: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
+
+/// A client's connection, as frames.
+pub(crate) struct Wire {
+    stream: TlsStream,
+    codec: FrameCodec,
+    /// Since when the client has taken nothing of what was written.
+    stalled_since: Option<Instant>,
+}
+
+/// What comes from a client; `None`: nothing more will.
+pub(crate) type Received = Option<Result<Frame, FrameError>>;
+
+/// What a session learns from its connection.
+pub(crate) enum Turn {
+    Received(Received),
+    /// The session has to end, and the client is told this.
+    Evicted(&'static str),
+}
+
+impl Wire {
+    /// Of a client that has not said hello.
+    pub(crate) const fn new(stream: TlsStream) -> Self {
+        Self {
+            stream,
+            codec: FrameCodec::new(HELLO_FRAME_BYTES_MAX),
+            stalled_since: None,
+        }
+    }
+
+    /// What was agreed in the TLS handshake.
+    pub(crate) fn tls(&self) -> &CommonState {
+        self.stream.session()
+    }
+
+    /// From now on frames are as long as in a session, and may be compressed.
+    pub(crate) const fn establish(&mut self, zstd: bool) {
+        self.codec.set_frame_bytes_max(FRAME_BYTES_MAX);
+        self.codec.set_zstd(zstd);
+    }
+
+    /// Since when the client has taken nothing of what was written, if something waits for it.
+    pub(crate) const fn stalled_since(&self) -> Option<Instant> {
+        self.stalled_since
+    }
+
+    /// The next frame. Cancel-safe.
+    pub(crate) async fn next_frame(&mut self) -> Received {
+        std::future::poll_fn(|cx| self.poll_frame(cx)).await
+    }
+
+    /// Writes what waits in the outbox, as far as the client takes it, and ends with the next frame
+    /// from the client; while answers wait to be read, no more requests are. Cancel-safe.
+    pub(crate) async fn turn(&mut self, handle: &SessionHandle) -> Turn {
+        std::future::poll_fn(|cx| {
+            // First, so that whatever happens from now on is seen.
+            handle.watch(cx.waker());
+            if let Some(reason) = handle.evicted() {
+                return Poll::Ready(Turn::Evicted(reason));
+            }
+            if let Poll::Ready(Err(error)) = self.poll_write(cx, handle) {
+                return Poll::Ready(Turn::Received(Some(Err(error.into()))));
+            }
+            if handle.is_congested() {
+                return Poll::Pending;
+            }
+            self.poll_frame(cx).map(Turn::Received)
+        })
+        .await
+    }
+
+    /// Writes everything that is left in the outbox, and closes the connection.
+    pub(crate) async fn finish(mut self, handle: &SessionHandle) {
+        let said = async {
+            std::future::poll_fn(|cx| self.poll_write(cx, handle)).await?;
+            self.stream.shutdown().await
+        };
+        if let Ok(Ok(socket)) = tokio::time::timeout(LAST_WORD_TIMEOUT, said).await {
+            linger(socket).await;
+        }
+    }
+
+    /// Writes one frame, and closes the connection.
+    pub(crate) async fn finish_with(mut self, last_word: &Frame) {
+        let word = last_word.to_bytes();
+        let said = async {
+            std::future::poll_fn(|cx| Poll::Ready(self.stream.write(cx, &word))).await?;
+            self.stream.shutdown().await
+        };
+        if let Ok(Ok(socket)) = tokio::time::timeout(LAST_WORD_TIMEOUT, said).await {
+            linger(socket).await;
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
+        loop {
+            let plain = self.stream.plain();
+            match self.codec.decode(plain) {
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+            if plain.is_empty() {
+                // Nothing is kept for what may come next.
+                *plain = BytesMut::new();
+            }
+            match ready!(self.stream.poll_receive(cx)) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let last = self.codec.decode_eof(self.stream.plain());
+                    return Poll::Ready(last.transpose());
+                }
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+            }
+        }
+    }
+
+    /// Ends when the client has taken everything.
+    fn poll_write(&mut self, cx: &mut Context<'_>, handle: &SessionHandle) -> Poll<io::Result<()>> {
+        loop {
+            let unsent = self.stream.unsent();
+            match self.stream.poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.stalled_since = None,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    if self.stalled_since.is_none() || self.stream.unsent() < unsent {
+                        self.stalled_since = Some(Instant::now());
+                    }
+                    return Poll::Pending;
+                }
+            }
+            let stream = &mut self.stream;
+            let wrote = GATHERED.with_borrow_mut(|gathered| {
+                gathered.clear();
+                if !handle.take_into(gathered, WRITE_BYTES_MAX, clock::unix_ms()) {
+                    return Ok(false);
+                }
+                stream.write(cx, gathered).map(|()| true)
+            });
+            match wrote {
+                Ok(true) => {}
+                Ok(false) => return Poll::Ready(Ok(())),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+/// The client has closed its side, or has said more than is listened to.
+async fn linger(socket: TcpStream) {
+    let reading = async {
+        let mut rest = socket.take(LINGER_BYTES_MAX);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    // However it ends, the connection is closed now.
+    drop(tokio::time::timeout(LAST_WORD_TIMEOUT, reading).await);
+}
