@@ -15,8 +15,10 @@ use super::job::{Job, Outcome, Said};
 /// How long clients may take until all are in their groups.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(120);
 
-/// How long a run may take beyond the time that is measured.
+/// How long a run may take beyond the time that load is offered: for a start, and then so many times
+/// that time again, for a server that is offered more than it can take.
 const DRAINED_WITHIN: Duration = Duration::from_secs(120);
+const DRAINED_WITHIN_TIMES: u32 = 30;
 
 /// The process, as the one that started it sees it. Dropped, it is gone.
 #[derive(Debug)]
@@ -41,12 +43,12 @@ impl LoadProcess {
             .spawn()?;
         let stdin = child.stdin.take().context("no way to tell it")?;
         let stdout = child.stdout.take().context("no way to hear it")?;
-        let measured_ms = job.load.warm_up_ms + job.load.measured_ms;
+        let offered = Duration::from_millis(job.load.warm_up_ms + job.load.measured_ms);
         let mut process = Self {
             _child: child,
             stdin,
             lines: BufReader::new(stdout).lines(),
-            run_within: DRAINED_WITHIN + Duration::from_millis(measured_ms),
+            run_within: DRAINED_WITHIN + offered * (1 + DRAINED_WITHIN_TIMES),
         };
         process.say(&serde_json::to_string(job)?).await?;
         match process.hear(CONNECTED_WITHIN).await? {
