@@ -258,11 +258,21 @@ async fn others_on_the_cluster_are_left_alone_unless_it_is_asked_for() {
     assert!(ran.said().contains("token"), "{}", ran.said());
 }
 
+/// Ended by the test, which looks at it through a session of its own.
+const LONG: [&str; 7] = [
+    "--groups",
+    "2",
+    "--members",
+    "3",
+    "--seconds",
+    "600",
+    "--alongside",
+];
+
 #[tokio::test]
 async fn an_interrupted_run_dissolves_its_groups() {
     let target = Target::start().await;
-    let long = ["--groups", "2", "--members", "3", "--seconds", "600"];
-    let child = im_bench(&target.arguments("groups", &long))
+    let child = im_bench(&target.arguments("groups", &LONG))
         .spawn()
         .unwrap();
     let stands = async || (target.groups_of(3).await > 0).then_some(());
@@ -281,8 +291,7 @@ async fn an_interrupted_run_dissolves_its_groups() {
 #[tokio::test]
 async fn what_a_killed_run_has_left_is_cleaned_up() {
     let target = Target::start().await;
-    let long = ["--groups", "2", "--members", "3", "--seconds", "600"];
-    let mut child = im_bench(&target.arguments("groups", &long))
+    let mut child = im_bench(&target.arguments("groups", &LONG))
         .spawn()
         .unwrap();
     until(async || (target.groups_of(3).await > 0).then_some(()))
