@@ -176,8 +176,10 @@ impl Ahead {
                 Answered::Settled
             }
             None => {
+                // With the run goes the page that the inbox waits for, if it is another one.
+                let waits = is_wanted || run.wanted.is_some();
                 self.runs.remove(&conversation);
-                if is_wanted {
+                if waits {
                     Answered::AskAgain
                 } else {
                     Answered::Settled

@@ -122,6 +122,19 @@ fn what_ends_the_log_or_has_a_deadline_is_not_kept() {
 }
 
 #[test]
+fn a_page_that_does_not_come_takes_none_with_it_that_the_inbox_waits_for() {
+    let mut ahead = Ahead::default();
+    passes(&mut ahead, 1000, 0);
+    assert_eq!(ahead.next().unwrap().after.0, 64);
+    assert_eq!(ahead.next().unwrap().after.0, 128);
+    assert_eq!(ahead.find(group(), SequenceNumber(64)), Found::Coming);
+    let refused = ahead.answered(group(), SequenceNumber(128), None);
+    assert_eq!(refused, Answered::AskAgain, "for the page after 64");
+    let late = ahead.answered(group(), SequenceNumber(64), Some(page(1000, 64, 64)));
+    assert_eq!(late, Answered::Settled);
+}
+
+#[test]
 fn short_pages_are_not_guessed_at() {
     let mut ahead = Ahead::default();
     ahead.passes(group(), &page(1000, 0, 63));
