@@ -283,6 +283,8 @@ pub async fn wait_for_work(
         .with_context(|| format!("cannot add the robots to {group}"))?;
     client.send(conversation, fleet.floor.data()).await?;
     let count = fleet.members.len();
+    // Whoever reads the line may press the keys at once.
+    let stopped = drain::signal();
     news(format!(
         "{count} robots wait in the group {group}; Ctrl-C ends them"
     ));
@@ -296,7 +298,7 @@ pub async fn wait_for_work(
     };
     let ended = tokio::select! {
         ended = worked => ended,
-        () = drain::signal() => Ok(()),
+        () = stopped => Ok(()),
     };
     fleet.stop().await;
     client.close().await;

@@ -114,25 +114,31 @@ impl Drain {
     }
 }
 
-/// Ends at SIGTERM or SIGINT. Cancel-safe.
+/// Ends at SIGTERM or SIGINT, one that came since the call included. Cancel-safe.
 ///
 /// Where a handler cannot be installed the system's own answer to that signal stays: the process
 /// is killed without a drain.
-pub async fn signal() {
-    tokio::select! {
-        () = received(SignalKind::terminate()) => {}
-        () = received(SignalKind::interrupt()) => {}
+pub fn signal() -> impl Future<Output = ()> {
+    let (terminate, interrupt) = (
+        received(SignalKind::terminate()),
+        received(SignalKind::interrupt()),
+    );
+    async {
+        tokio::select! {
+            () = terminate => {}
+            () = interrupt => {}
+        }
     }
 }
 
-async fn received(kind: SignalKind) {
-    match unix_signal(kind) {
-        Ok(mut signals) => {
-            signals.recv().await;
-        }
-        Err(error) => {
-            events::signal_not_watched(&kind, &error);
-            std::future::pending().await
+fn received(kind: SignalKind) -> impl Future<Output = ()> {
+    let signals = unix_signal(kind).inspect_err(|error| events::signal_not_watched(&kind, error));
+    async {
+        match signals {
+            Ok(mut signals) => {
+                signals.recv().await;
+            }
+            Err(_) => std::future::pending().await,
         }
     }
 }
