@@ -12,7 +12,9 @@
 //! Read in this order: [`site`], [`processes`], [`row`], [`screen`]; then the load of `send`,
 //! `fanout`, `groups` and `mixed`: what is said ([`workload`]), when ([`pacing`]), what is counted
 //! ([`meter`]); `books`, `hall` and [`traffic`], the load process; [`crowd`], its coordinator;
-//! [`verdict`] and [`search`], which judge; and [`load`], which joins them.
+//! [`verdict`] and [`search`], which judge; and [`load`], which joins them. Connections that say
+//! nothing: [`held`], and [`idle`], which holds them; [`storm`] and [`back`], which make them at
+//! once; [`bare`], what they are compared with.
 
 pub mod processes;
 pub mod row;
@@ -33,3 +35,10 @@ pub mod search;
 pub mod verdict;
 
 pub mod load;
+
+pub mod bare;
+pub mod held;
+pub mod idle;
+
+pub mod back;
+pub mod storm;

@@ -9,10 +9,14 @@ use bench::chaos::outcome::Outcome;
 use bench::chaos::{self, Chaos, disk};
 use bench::peers::run::Compare;
 use bench::peers::{self, System, limit};
+use bench::scenarios::back::Robots;
+use bench::scenarios::bare::Serving;
+use bench::scenarios::idle::{self, Holding};
 use bench::scenarios::load::{self, GroupOptions, MixedOptions, Scenario};
 use bench::scenarios::processes::{self, Work as _};
 use bench::scenarios::row::Rows;
 use bench::scenarios::site::{Place, Site};
+use bench::scenarios::storm::{self, Storming};
 use bench::scenarios::traffic::Traffic;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
@@ -47,6 +51,10 @@ enum Command {
     /// A swarm at work: groups of several sizes, commands in pairs, telemetry; the latency is that of
     /// the delivery
     Mixed(Run<MixedOptions>),
+    /// Sessions that say nothing: what each takes of memory, and its heartbeats of CPU
+    Idle(Run<idle::Options>),
+    /// Logins at once, beside a bare TLS server; and a fleet that comes back after a gateway's death
+    ConnectStorm(Run<storm::Options>),
     /// Dissolves the groups that interrupted runs have left on a cluster
     Clean(CleanRun),
     /// Our cluster, its peers and the limit of TLS and sockets, side by side in one run
@@ -144,6 +152,10 @@ fn main() -> ExitCode {
 async fn load_process(work: &str) -> anyhow::Result<()> {
     match work {
         Traffic::NAME => processes::serve::<Traffic>().await,
+        Holding::NAME => processes::serve::<Holding>().await,
+        Storming::NAME => processes::serve::<Storming>().await,
+        Robots::NAME => processes::serve::<Robots>().await,
+        Serving::NAME => processes::serve::<Serving>().await,
         other => anyhow::bail!("there is no work {other}"),
     }
 }
@@ -156,6 +168,14 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Mixed(run) => {
             let work = async |site: &mut Site| load::mixed(&run.options, site).await;
             scenario(&run.options.run.place, run.json.as_deref(), work).await
+        }
+        Command::Idle(run) => {
+            let work = async |site: &mut Site| idle::run(&run.options, site).await;
+            scenario(&run.options.place(), run.json.as_deref(), work).await
+        }
+        Command::ConnectStorm(run) => {
+            let work = async |site: &mut Site| storm::run(&run.options, site).await;
+            scenario(&run.options.place, run.json.as_deref(), work).await
         }
         Command::Clean(run) => clean(&run).await,
         Command::Peers(compare) => peers(&compare).await,

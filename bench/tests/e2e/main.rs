@@ -14,6 +14,7 @@ mod delivery;
 mod demo;
 mod first_use;
 mod history;
+mod idle;
 mod kills;
 mod peer_servers;
 mod peers;

@@ -22,17 +22,17 @@ const WHOLE: [i32; 2] = [0, 3];
 /// The operator whose token the user has.
 const OPERATOR: &str = "ana";
 
-struct Ran {
+pub(crate) struct Ran {
     output: Output,
-    json: Value,
+    pub(crate) json: Value,
 }
 
 impl Ran {
-    fn code(&self) -> i32 {
+    pub(crate) fn code(&self) -> i32 {
         self.output.status.code().unwrap()
     }
 
-    fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         let complained = String::from_utf8_lossy(&self.output.stderr);
         format!(
             "{complained}\n{}",
@@ -40,7 +40,7 @@ impl Ran {
         )
     }
 
-    fn count(&self, key: &str) -> f64 {
+    pub(crate) fn count(&self, key: &str) -> f64 {
         let found = self.json[key].as_f64();
         found.unwrap_or_else(|| panic!("{key}: {}", self.json))
     }
@@ -57,7 +57,7 @@ fn im_bench(arguments: &[&str]) -> Command {
     command
 }
 
-async fn run(arguments: &[&str]) -> Ran {
+pub(crate) async fn run(arguments: &[&str]) -> Ran {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mut command = im_bench(arguments);
     command.arg("--json").arg(file.path());
