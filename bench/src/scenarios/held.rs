@@ -3,7 +3,7 @@
 //!
 //! Not here: what it is held for.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -40,7 +40,7 @@ const KNOCK: u8 = b'?';
 /// Makes connections, each with the tickets of its own last one, as robots have them.
 #[derive(Clone)]
 pub struct Door {
-    servers: Arc<[SocketAddr]>,
+    servers: Arc<[(SocketAddr, ServerName<'static>)]>,
     tls: Arc<ClientConfig>,
 }
 
@@ -71,10 +71,10 @@ pub struct Welcomed {
 }
 
 impl Door {
-    /// Of these servers, whose certificates this authority signs, in PEM.
+    /// Of these servers, each `HOST:PORT`, whose certificates this authority signs, in PEM.
     ///
     /// # Errors
-    /// When it is no authority, or a server no address.
+    /// When it is no authority, or a server is not found.
     pub fn new(servers: &[String], ca_pem: &str) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
@@ -86,9 +86,10 @@ impl Door {
             .with_root_certificates(roots)
             .with_no_client_auth();
         tls.alpn_protocols = vec![service_kit::tls::ALPN_CLIENT.to_vec()];
-        let servers = servers.iter().map(|server| server.parse());
-        let servers: Result<Vec<SocketAddr>, _> = servers.collect();
-        let servers = servers.context("a server is named by its address")?;
+        let servers: Vec<_> = servers
+            .iter()
+            .map(|server| located(server).with_context(|| format!("{server}: no HOST:PORT")))
+            .collect::<anyhow::Result<_>>()?;
         ensure!(!servers.is_empty(), "there is no server");
         Ok(Self {
             servers: servers.into(),
@@ -162,15 +163,18 @@ impl Door {
     }
 
     async fn connect(&self, visitor: &Visitor) -> anyhow::Result<Held> {
-        let server = self.servers[visitor.number % self.servers.len()];
-        let socket = TcpSocket::new_v4()?;
-        if server.ip().is_loopback() {
+        let (server, name) = &self.servers[visitor.number % self.servers.len()];
+        let socket = if server.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        if server.is_ipv4() && server.ip().is_loopback() {
             socket.bind(SocketAddr::new(source(visitor.number), 0))?;
         }
-        let tcp = socket.connect(server).await?;
+        let tcp = socket.connect(*server).await?;
         tcp.set_nodelay(true)?;
-        let name = ServerName::from(server.ip());
-        let stream = visitor.tls.connect(name, tcp).await?;
+        let stream = visitor.tls.connect(name.clone(), tcp).await?;
         Ok(Held {
             stream,
             input: BytesMut::new(),
@@ -247,8 +251,8 @@ pub struct Beaten {
     pub lost: u64,
 }
 
-/// Every connection says at its interval that it is there, each at a moment of its own. Those that stand
-/// at the end come back.
+/// Every connection says at its interval that it is there, each at a moment of its own. Those that
+/// stand at the end come back.
 pub async fn beat_all(all: Vec<Held>, interval: Duration, over: Duration) -> (Beaten, Vec<Held>) {
     let (beats, lost) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let begin = Instant::now();
@@ -289,6 +293,14 @@ async fn within<T>(made: impl Future<Output = anyhow::Result<T>>) -> anyhow::Res
         .context("a connection takes too long")?
 }
 
+/// Where `HOST:PORT` is, and what its certificate is for.
+fn located(server: &str) -> anyhow::Result<(SocketAddr, ServerName<'static>)> {
+    let (host, _) = server.rsplit_once(':').context("it has no port")?;
+    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())?;
+    let mut addresses = server.to_socket_addrs()?;
+    Ok((addresses.next().context("it has no address")?, name))
+}
+
 /// The loopback address that the connection of this number comes from: each has ports of its own.
 fn source(number: usize) -> IpAddr {
     let place = u8::try_from(number / CONNECTIONS_PER_ADDRESS_MAX % 250).unwrap_or_default();
@@ -298,6 +310,15 @@ fn source(number: usize) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_a_host_and_a_port() {
+        let (address, name) = located("127.0.0.1:7443").unwrap();
+        assert_eq!(address.to_string(), "127.0.0.1:7443");
+        assert_eq!(name.to_str(), "127.0.0.1");
+        assert_eq!(located("[::1]:7443").unwrap().1.to_str(), "::1");
+        assert!(located("127.0.0.1").is_err() && located("a b:1").is_err());
+    }
 
     #[test]
     fn no_local_address_runs_out_of_ports() {

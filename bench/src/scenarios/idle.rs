@@ -25,9 +25,9 @@ const SESSIONS_PER_GATEWAY_MAX: usize = 15_000;
 /// Connections of one load process that are being made at once.
 const CONNECTING_MAX: usize = 32;
 
-/// Connections that are made and gone before the memory is looked at, so that what a server keeps
-/// for its first does not count.
-const WARM_UP: usize = 200;
+/// One in so many is made and gone before the memory is looked at, so that what a server keeps for
+/// its first does not count. Few, because those that come later use again what these have freed.
+const WARM_UP_SHARE: usize = 50;
 
 /// What is held.
 #[derive(Debug, Clone, clap::Args)]
@@ -156,6 +156,10 @@ struct Measured {
 /// When the cluster cannot be used, or connections are refused.
 pub async fn run(options: &Options, site: &mut Site) -> anyhow::Result<Rows> {
     ensure!(options.sessions > 0, "--sessions: at least one");
+    ensure!(
+        options.bare <= SESSIONS_PER_GATEWAY_MAX,
+        "--bare: one process holds {SESSIONS_PER_GATEWAY_MAX}"
+    );
     let bare = match options.bare {
         0 => None,
         bare => Some(hold_bare(bare).await?),
@@ -279,7 +283,7 @@ async fn hold(
     holding: impl Fn(usize, usize) -> Holding,
 ) -> anyhow::Result<Measured> {
     // What the first connections leave behind.
-    let first = count.min(WARM_UP);
+    let first = count.div_ceil(WARM_UP_SHARE);
     come_and_go(vec![holding(0, first)], "warm-up", first).await?;
     let before = resident(pids);
     let mut processes = Processes::start(shares(count, holding)).await?;

@@ -18,6 +18,8 @@ use super::processes::{Processes, Progress, Station, Work, needed};
 use super::row::{Row, Rows};
 use super::screen::Stage;
 use super::site::{Access, Place, Site};
+use crate::cluster::Cluster;
+use crate::usage;
 
 /// How often a load process says how far it is, in connections.
 const TOLD_EVERY: usize = 50;
@@ -42,14 +44,9 @@ pub struct Options {
     pub back: usize,
 }
 
-/// Which connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Storm {
-    /// Nobody has been there.
-    First,
-    /// Everybody has a ticket.
-    Again,
-}
+/// A load process makes two: nobody has been there before the first, and everybody has a ticket in
+/// the second.
+const STORMS: usize = 2;
 
 /// Some of the connections of a storm.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -79,7 +76,7 @@ impl Work for Storming {
             .map(|number| (number, door.visitor(number)))
             .collect();
         let _begin: bool = station.meet(&true).await?;
-        for _ in [Storm::First, Storm::Again] {
+        for _ in 0..STORMS {
             let took = self.storm(&door, &visitors, &station).await?;
             let _next: bool = station.meet(&took).await?;
         }
@@ -124,11 +121,13 @@ impl Storming {
     }
 }
 
-/// Connections a second, of a storm of first comers and of one that comes again.
-#[derive(Debug, Clone, Copy)]
-struct Rates {
-    first: f64,
-    again: f64,
+/// A storm, from all sides.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stormed {
+    per_second: f64,
+    /// CPU of the servers for each connection.
+    cpu_us_each: f64,
+    /// Connections that came with a ticket which was taken.
     resumed: usize,
 }
 
@@ -137,49 +136,89 @@ struct Rates {
 /// # Errors
 /// When the cluster cannot be used, or connections are refused.
 pub async fn run(options: &Options, site: &mut Site) -> anyhow::Result<Rows> {
+    ensure!(options.connections > 0, "--connections: at least one");
+    ensure!(options.at_once > 0, "--at-once: at least one");
     ensure!(options.rounds > 0, "--rounds: at least one");
+    let processes = site.processes()?.into_iter();
+    let pids: Vec<_> = processes.map(|process| process.pid).collect();
     let mut rounds = Vec::with_capacity(options.rounds);
-    // The first storm makes the accounts, and does not count.
-    storm(options, &site.access, false).await?;
+    // The first storms make the accounts, and do not count.
+    storms(options, &site.access, Server::Ours(&pids)).await?;
     for _ in 0..options.rounds {
-        let bare = Bare::start().await?;
-        let bare = storm(options, &bare.access, true).await?;
-        let ours = storm(options, &site.access, false).await?;
+        let server = Bare::start().await?;
+        let bare = storms(options, &server.access, Server::Bare(server.pid)).await?;
+        let ours = storms(options, &site.access, Server::Ours(&pids)).await?;
         rounds.push((bare, ours));
     }
-    let mut rows = Vec::new();
-    for kind in [Storm::First, Storm::Again] {
-        let rate = |rates: &Rates| match kind {
-            Storm::First => rates.first,
-            Storm::Again => rates.again,
-        };
-        let ours = median(rounds.iter().map(|(_, ours)| rate(ours)));
-        let bare = median(rounds.iter().map(|(bare, _)| rate(bare)));
-        let ratio = median(rounds.iter().map(|(bare, ours)| rate(ours) / rate(bare)));
-        let resumed = rounds.iter().map(|(_, ours)| ours.resumed).min();
-        let resumed = match kind {
-            Storm::First => 0,
-            Storm::Again => resumed.unwrap_or(0),
-        };
-        rows.push(
-            Row::new("connect-storm")
-                .with("connections", options.connections)
-                .with("resumed", resumed)
-                .with("logins_per_s", ours)
-                .with("bare_handshakes_per_s", bare)
-                .with("percent_of_bare", 100.0 * ratio),
-        );
-    }
-    if options.back > 0 && site.cluster().is_some_and(|cluster| cluster.is_own()) {
+    let mut rows: Vec<_> = (0..STORMS)
+        .map(|storm| {
+            let pairs: Vec<_> = rounds
+                .iter()
+                .map(|(bare, ours)| (bare[storm], ours[storm]))
+                .collect();
+            row(options, &pairs, !pids.is_empty())
+        })
+        .collect();
+    if options.back > 0 && site.cluster().is_some_and(Cluster::is_own) {
         rows.push(back::run(options.back, site).await?);
     }
     Ok(Rows(rows))
 }
 
-async fn storm(options: &Options, access: &Access, is_bare: bool) -> anyhow::Result<Rates> {
+/// Of one of the storms, in every round: bare, and ours.
+fn row(options: &Options, rounds: &[(Stormed, Stormed)], cpu_is_known: bool) -> Row {
+    let of_bare = |of: fn(&Stormed) -> f64| median(rounds.iter().map(|(bare, _)| of(bare)));
+    let of_ours = |of: fn(&Stormed) -> f64| median(rounds.iter().map(|(_, ours)| of(ours)));
+    let ratios = rounds
+        .iter()
+        .map(|(bare, ours)| ours.per_second / bare.per_second);
+    let resumed = rounds.iter().map(|(_, ours)| ours.resumed).min();
+    let mut row = Row::new("connect-storm")
+        .with("connections", options.connections)
+        .with("resumed", resumed.unwrap_or(0))
+        .with("logins_per_s", of_ours(|storm| storm.per_second))
+        .with("bare_handshakes_per_s", of_bare(|storm| storm.per_second))
+        .with("percent_of_bare", 100.0 * median(ratios));
+    if cpu_is_known {
+        row.put(
+            "server_cpu_us_per_login",
+            of_ours(|storm| storm.cpu_us_each),
+        );
+        row.put(
+            "bare_cpu_us_per_handshake",
+            of_bare(|storm| storm.cpu_us_each),
+        );
+    }
+    row
+}
+
+/// Whom a storm goes to.
+#[derive(Debug, Clone, Copy)]
+enum Server<'a> {
+    Bare(i32),
+    /// All processes of the tiers, if they are here.
+    Ours(&'a [i32]),
+}
+
+impl Server<'_> {
+    fn cpu_us(self) -> u64 {
+        match self {
+            Self::Bare(pid) => usage::cpu_us(pid).unwrap_or_default(),
+            Self::Ours(pids) => pids.iter().filter_map(|pid| usage::cpu_us(*pid)).sum(),
+        }
+    }
+}
+
+/// Both storms, the first comers and those with tickets.
+async fn storms(
+    options: &Options,
+    access: &Access,
+    server: Server<'_>,
+) -> anyhow::Result<[Stormed; STORMS]> {
+    let is_bare = matches!(server, Server::Bare(_));
     let processes = needed(options.connections);
     let share = options.connections.div_ceil(processes);
-    let firsts = (0..options.connections).step_by(share.max(1));
+    let firsts = (0..options.connections).step_by(share);
     let works: Vec<_> = firsts
         .map(|first| Storming {
             access: access.clone(),
@@ -197,17 +236,28 @@ async fn storm(options: &Options, access: &Access, is_bare: bool) -> anyhow::Res
         Ok(())
     });
     processes.meet::<bool>().await?;
-    processes.answer(&true).await?;
-    let first = processes.meet::<Took>().await?;
-    processes.answer(&true).await?;
-    let again = processes.meet::<Took>().await?;
+    let mut storms = [Stormed::default(); STORMS];
+    for storm in &mut storms {
+        let cpu_before = server.cpu_us();
+        processes.answer(&true).await?;
+        let took = processes.meet::<Took>().await?;
+        let cpu_us = server.cpu_us().saturating_sub(cpu_before);
+        *storm = Stormed::of(options.connections, &took, cpu_us);
+    }
     processes.answer(&true).await?;
     processes.outcomes().await?;
-    Ok(Rates {
-        first: per_second(options.connections, &first),
-        again: per_second(options.connections, &again),
-        resumed: again.iter().map(|took| took.resumed).sum(),
-    })
+    Ok(storms)
+}
+
+impl Stormed {
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    fn of(connections: usize, took: &[Took], cpu_us: u64) -> Self {
+        Self {
+            per_second: per_second(connections, took),
+            cpu_us_each: cpu_us as f64 / connections as f64,
+            resumed: took.iter().map(|took| took.resumed).sum(),
+        }
+    }
 }
 
 /// They begin together: the storm is over when the last process says so.

@@ -64,6 +64,7 @@ async fn a_storm_is_let_in_with_tickets_and_a_fleet_comes_back_complete() {
     };
     for row in [first, again] {
         assert_eq!(row["scenario"], "connect-storm");
+        assert!(row["server_cpu_us_per_login"].is_number(), "{row}");
         for key in ["logins_per_s", "bare_handshakes_per_s", "percent_of_bare"] {
             assert!(row[key].as_f64().unwrap() > 0.0, "{key}: {row}");
         }
