@@ -14,7 +14,8 @@
 //! ([`meter`]); `books`, `hall` and [`traffic`], the load process; [`crowd`], its coordinator;
 //! [`verdict`] and [`search`], which judge; and [`load`], which joins them. Connections that say
 //! nothing: [`held`], and [`idle`], which holds them; [`storm`] and [`back`], which make them at
-//! once; [`bare`], what they are compared with.
+//! once; [`bare`], what they are compared with. [`catch_up`] and [`growth`] have clusters of their
+//! own, whose histories they fill directly.
 
 pub mod processes;
 pub mod row;
@@ -42,3 +43,7 @@ pub mod idle;
 
 pub mod back;
 pub mod storm;
+pub mod catch_up;
+pub mod growth;
+
+mod used;

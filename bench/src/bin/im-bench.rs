@@ -12,6 +12,8 @@ use bench::peers::{self, System, limit};
 use bench::scenarios::back::Robots;
 use bench::scenarios::bare::Serving;
 use bench::scenarios::idle::{self, Holding};
+use bench::scenarios::catch_up;
+use bench::scenarios::growth::{self, Growth};
 use bench::scenarios::load::{self, GroupOptions, MixedOptions, Scenario};
 use bench::scenarios::processes::{self, Work as _};
 use bench::scenarios::row::Rows;
@@ -55,6 +57,17 @@ enum Command {
     Idle(Run<idle::Options>),
     /// Logins at once, beside a bare TLS server; and a fleet that comes back after a gateway's death
     ConnectStorm(Run<storm::Options>),
+    /// A client that was away pulls what it missed, beside the database's own read rate
+    CatchUp(Run<catch_up::Options>),
+    /// Whether one more costs more when there are many already
+    Growth {
+        /// What grows.
+        #[command(subcommand)]
+        growth: Growth,
+        /// Also writes the figures here: one row as a JSON object, several as an array
+        #[arg(long, value_name = "FILE", global = true)]
+        json: Option<PathBuf>,
+    },
     /// Dissolves the groups that interrupted runs have left on a cluster
     Clean(CleanRun),
     /// Our cluster, its peers and the limit of TLS and sockets, side by side in one run
@@ -177,6 +190,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             let work = async |site: &mut Site| storm::run(&run.options, site).await;
             scenario(&run.options.place, run.json.as_deref(), work).await
         }
+        Command::CatchUp(run) => alone(catch_up::run(&run.options), run.json.as_deref()).await,
+        Command::Growth { growth, json } => alone(growth::run(&growth), json.as_deref()).await,
         Command::Clean(run) => clean(&run).await,
         Command::Peers(compare) => peers(&compare).await,
         Command::PeersLoad => done(peers::load::serve().await),
@@ -238,13 +253,32 @@ async fn scenario(
     let rows = rows?;
     show(&rows, json)?;
     cleaned?;
-    Ok(if !rows.are_whole() {
+    Ok(exit_of(&rows))
+}
+
+/// Runs a scenario that has clusters of its own; they go with it, also when it is interrupted.
+async fn alone(
+    work: impl Future<Output = anyhow::Result<Rows>>,
+    json: Option<&Path>,
+) -> anyhow::Result<ExitCode> {
+    let rows = tokio::select! {
+        rows = work => rows?,
+        stopped = interrupted() => {
+            return stopped.map(|()| ExitCode::from(EXIT_INTERRUPTED));
+        }
+    };
+    show(&rows, json)?;
+    Ok(exit_of(&rows))
+}
+
+fn exit_of(rows: &Rows) -> ExitCode {
+    if !rows.are_whole() {
         ExitCode::FAILURE
     } else if rows.are_sound() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(EXIT_VOID)
-    })
+    }
 }
 
 /// Ends with Ctrl-C, or when the process is asked to end.

@@ -13,6 +13,7 @@ mod configuration;
 mod delivery;
 mod demo;
 mod first_use;
+mod growth;
 mod history;
 mod idle;
 mod kills;

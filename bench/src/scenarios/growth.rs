@@ -1,0 +1,22 @@
+//! Growth: whether one more costs more when there are many already.
+
+pub mod history;
+
+use super::row::Rows;
+
+/// What grows.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Growth {
+    /// Sends onto a history of ten messages, and of ten million
+    History(history::Options),
+}
+
+/// A row for each size.
+///
+/// # Errors
+/// When a cluster of it does not start, or the load cannot be carried to its end.
+pub async fn run(growth: &Growth) -> anyhow::Result<Rows> {
+    match growth {
+        Growth::History(options) => history::run(options).await,
+    }
+}
