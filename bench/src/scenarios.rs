@@ -42,8 +42,8 @@ pub mod held;
 pub mod idle;
 
 pub mod back;
-pub mod storm;
 pub mod catch_up;
 pub mod growth;
+pub mod storm;
 
 mod used;
