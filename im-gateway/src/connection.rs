@@ -1,7 +1,7 @@
 //! One session's connection, from its first frame to its last: the shell around
 //! [`crate::session`].
 //!
-//! Not here: what a frame means, and how frames are read and written ([`crate::wire`]).
+//! Not here: what a frame means, and how frames are read and written (`crate::wire`).
 
 use std::sync::Arc;
 use std::time::Duration;

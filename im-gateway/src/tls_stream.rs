@@ -2,7 +2,7 @@
 //! decrypted in a buffer of the worker thread, and only the beginning of a record, or what the
 //! socket did not take, is kept. (rustls' own stream keeps 4 KiB for what may arrive next.)
 //!
-//! Not here: frames ([`crate::wire`]), and who may connect (the configuration).
+//! Not here: frames (`crate::wire`), and who may connect (the configuration).
 
 use std::cell::RefCell;
 use std::io;

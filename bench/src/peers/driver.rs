@@ -2,7 +2,7 @@
 //!
 //! Each thread has its share of the clients, one runtime and one buffer that all its connections
 //! read into. A connection is one future that publishes, writes and reads until nothing more can be
-//! done ([`connection`]); what arrives is counted in memory of the thread ([`tally`]).
+//! done (`connection`); what arrives is counted in memory of the thread (`tally`).
 
 mod connection;
 mod tally;
