@@ -1,5 +1,7 @@
 //! The one owner of a shard: gathers what arrived while the previous commit ran, and commits it.
 //!
+//! Emergencies and commands have a queue of their own, so that no chat that waits delays them.
+//!
 //! No timer: a lone message is committed at once, load makes batches. What is committed goes into
 //! the commit stream in the same order. Rare writes take their turn between two batches. Not here:
 //! what is decided ([`crate::shard`]) and how it is stored (an [`Engine`]).
@@ -7,6 +9,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use protocol::wire::Priority;
 use protocol::{ConversationId, ErrorCode, Refusal, SequenceNumber};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +23,12 @@ use crate::stream::CommitSink;
 
 /// Appends that wait for the writer. When full: the sender waits, up to its deadline.
 const QUEUE_APPENDS_MAX: usize = 16 * 1024;
+
+/// The same, of emergencies and commands, which wait for no chat. When full: the sender waits.
+const QUEUE_URGENT_MAX: usize = 4 * 1024;
+
+/// Of these in one transaction, as long as others wait: commands without end leave room for chat.
+const BATCH_URGENT_MAX: usize = BATCH_APPENDS_MAX / 4 * 3;
 
 /// Appends in one transaction: some ten milliseconds of work, so that a batch stays short beside
 /// the senders' timeouts.
@@ -61,10 +70,13 @@ pub struct Stored {
 
 type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
 
+type Waiting = (Append, Answer<Stored>);
+
 /// Appends to the shard. Clones share its writer.
 #[derive(Debug, Clone)]
 pub struct Writer {
-    appends: mpsc::Sender<(Append, Answer<Stored>)>,
+    urgent: mpsc::Sender<Waiting>,
+    appends: mpsc::Sender<Waiting>,
     chores: mpsc::Sender<(Chore, Answer<Done>)>,
 }
 
@@ -72,7 +84,8 @@ pub struct Writer {
 #[derive(Debug)]
 pub struct WriterTask<E, C = Kept> {
     engine: E,
-    appends: mpsc::Receiver<(Append, Answer<Stored>)>,
+    urgent: mpsc::Receiver<Waiting>,
+    appends: mpsc::Receiver<Waiting>,
     chores: mpsc::Receiver<(Chore, Answer<Done>)>,
     sink: CommitSink,
     /// As of our last commits. Another owner's commit shows when ours loses.
@@ -92,16 +105,23 @@ pub fn with_cache<E: Engine, C: Cache>(
     sink: CommitSink,
     cache: C,
 ) -> (Writer, WriterTask<E, C>) {
+    let (urgent, urgent_queue) = mpsc::channel(QUEUE_URGENT_MAX);
     let (appends, appends_queue) = mpsc::channel(QUEUE_APPENDS_MAX);
     let (chores, chores_queue) = mpsc::channel(QUEUE_CHORES_MAX);
     let task = WriterTask {
         engine,
+        urgent: urgent_queue,
         appends: appends_queue,
         chores: chores_queue,
         sink,
         cache,
     };
-    (Writer { appends, chores }, task)
+    let writer = Writer {
+        urgent,
+        appends,
+        chores,
+    };
+    (writer, task)
 }
 
 impl Writer {
@@ -110,7 +130,11 @@ impl Writer {
     /// # Errors
     /// The planner's refusal (final); *unavailable* (not stored); *outcome unknown*.
     pub async fn append(&self, append: Append) -> Result<Stored, Refusal> {
-        ask(&self.appends, append).await
+        let lane = match append.priority {
+            Priority::Emergency | Priority::Command => &self.urgent,
+            Priority::Chat | Priority::Telemetry | Priority::Unspecified => &self.appends,
+        };
+        ask(lane, append).await
     }
 
     /// Does one rare write. Cancelled, it may be done all the same.
@@ -137,8 +161,8 @@ impl<E: Engine, C: Cache> WriterTask<E, C> {
     pub async fn run(mut self, unix_ms: impl Fn() -> u64) -> E {
         loop {
             tokio::select! {
-                Some((append, answer)) = self.appends.recv() => {
-                    let (appends, answers) = self.gather(append, answer);
+                Some(first) = Self::first(&mut self.urgent, &mut self.appends) => {
+                    let (appends, answers) = self.gather(first);
                     let outcomes = self.store(&appends, &unix_ms).await;
                     give(answers, outcomes);
                 }
@@ -150,16 +174,31 @@ impl<E: Engine, C: Cache> WriterTask<E, C> {
         }
     }
 
-    fn gather(
-        &mut self,
-        first: Append,
-        answer: Answer<Stored>,
-    ) -> (Vec<Append>, Vec<Answer<Stored>>) {
-        let mut bytes = first.content.len();
-        let mut appends = vec![first];
-        let mut answers = vec![answer];
+    /// Cancel-safe.
+    async fn first(
+        urgent: &mut mpsc::Receiver<Waiting>,
+        others: &mut mpsc::Receiver<Waiting>,
+    ) -> Option<Waiting> {
+        tokio::select! {
+            biased;
+            Some(first) = urgent.recv() => Some(first),
+            first = others.recv() => first,
+        }
+    }
+
+    /// What is urgent first, up to its share, then the others, then what is left of it.
+    fn gather(&mut self, first: Waiting) -> (Vec<Append>, Vec<Answer<Stored>>) {
+        let mut bytes = first.0.content.len();
+        let (mut appends, mut answers) = (vec![first.0], vec![first.1]);
         while appends.len() < BATCH_APPENDS_MAX && bytes < BATCH_BYTES_MAX {
-            let Ok((append, answer)) = self.appends.try_recv() else {
+            let mut next = None;
+            if appends.len() < BATCH_URGENT_MAX {
+                next = self.urgent.try_recv().ok();
+            }
+            let next = next
+                .or_else(|| self.appends.try_recv().ok())
+                .or_else(|| self.urgent.try_recv().ok());
+            let Some((append, answer)) = next else {
                 break;
             };
             bytes += append.content.len();

@@ -64,6 +64,7 @@ contract! {
     remembers {
     writer:
         a_lone_message_is_committed_without_waiting_for_another,
+        a_command_does_not_wait_for_the_chat_before_it,
         many_at_once_are_numbered_densely_with_far_fewer_syncs,
         a_retry_after_a_restart_is_the_same_message_and_history_is_still_there,
         a_batch_of_many_conversations_is_one_commit,

@@ -1,6 +1,7 @@
 //! The writer on a real database: dense numbers, one message for one id, few syncs for many.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use im_store::cache::{Cache, Kept};
@@ -307,4 +308,37 @@ pub(crate) async fn history_comes_in_pages_bounded_in_entries_and_bytes(backend:
     let full = page(0, 512).await;
     assert!((100..=110).contains(&full.len()), "{}", full.len());
     assert!(full.iter().copied().eq(1..=full.len() as u64));
+}
+
+pub(crate) async fn a_command_does_not_wait_for_the_chat_before_it<B: Backend>(backend: &B) {
+    let (sink, _) = stream::new();
+    let (writer, task) = writer::with_cache(backend.engine().await, sink, B::Cache::default());
+    let talk = ConversationId::pair(AccountId(1), AccountId(2));
+    let order = ConversationId::pair(AccountId(1), AccountId(3));
+    // More than one batch, and all of it there before the first begins.
+    let mut chat = Vec::new();
+    for id in 0..3000 {
+        let said = Box::pin(writer.append(text(talk, 1, id, "聊天")));
+        chat.push(said);
+    }
+    for said in &mut chat {
+        assert!(futures_util::poll!(said.as_mut()).is_pending());
+    }
+    let command = Append {
+        priority: Priority::Command,
+        ..text(order, 1, 3000, "去B区")
+    };
+    let mut command = Box::pin(writer.append(command));
+    assert!(futures_util::poll!(command.as_mut()).is_pending());
+    // Every look at the clock is a batch.
+    let batches = AtomicU64::new(NOW_MS);
+    let running = tokio::spawn(task.run(move || batches.fetch_add(1, Ordering::Relaxed)));
+    let first = command.await.unwrap().committed_at_ms;
+    let mut last = first;
+    for said in chat {
+        last = said.await.unwrap().committed_at_ms;
+    }
+    assert!(first < last, "{first} is not before {last}");
+    drop(writer);
+    running.await.unwrap();
 }
