@@ -1,6 +1,7 @@
 //! The handle of the application: every verb of the protocol as a method. Retries, order and
 //! reconnecting happen behind it.
 
+mod estops;
 mod history;
 mod requests;
 mod sending;
@@ -9,9 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use protocol::limits::ESTOPS_MAX;
 use protocol::{AccountId, ConversationId, SequenceNumber, SessionId};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+pub use self::estops::EstopHandle;
 pub use self::requests::NewGroup;
 pub use self::sending::SendHandle;
 use crate::config::ClientConfig;
@@ -24,8 +27,8 @@ use crate::message::Account;
 use crate::requests::REQUESTS_WAITING_MAX;
 use crate::shared::{Call, PersistReply, Recovered, Shared};
 
-/// Calls that come besides messages: requests, and a close.
-const OTHER_CALLS_MAX: usize = REQUESTS_WAITING_MAX + 1;
+/// Calls that come besides messages: requests, emergency stops and their releases, and a close.
+const OTHER_CALLS_MAX: usize = REQUESTS_WAITING_MAX + ESTOPS_MAX + 1;
 
 /// A connection to the fleet. Clones are the same client; when the last one is dropped, it closes.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, StreamExt as _};
 use prost::Message as _;
 use protocol::kind::client as kind;
@@ -86,13 +86,15 @@ impl Dialer {
         })
     }
 
+    /// `known`: the history that marks are of, and the emergency stops that are in force.
+    ///
     /// Makes a connection and waits for its welcome, both within the attempt's patience.
     pub(crate) async fn dial(
         self: Arc<Self>,
         attempt: Attempt,
-        history_generation: u64,
+        known: (u64, Vec<Bytes>),
     ) -> Result<(Connection, wire::Welcome), DialError> {
-        let greeting = self.greet(&attempt.address, history_generation);
+        let greeting = self.greet(&attempt.address, known);
         tokio::time::timeout(attempt.patience, greeting)
             .await
             .unwrap_or_else(|_| Err(DialError::Failed("no answer in time".into())))
@@ -101,7 +103,7 @@ impl Dialer {
     async fn greet(
         &self,
         address: &str,
-        history_generation: u64,
+        known: (u64, Vec<Bytes>),
     ) -> Result<(Connection, wire::Welcome), DialError> {
         let name = tls::server_name(address).map_err(failed)?;
         let tcp = self.tcp(address).await.map_err(failed)?;
@@ -112,14 +114,14 @@ impl Dialer {
             return Err(DialError::Failed("the server does not speak im/1".into()));
         }
         let mut connection = Connection::new(stream, self.compression);
-        let hello = self.hello(history_generation);
+        let hello = self.hello(known);
         connection.enqueue(&hello).map_err(failed)?;
         let welcome = connection.welcome().await?;
         connection.agree(&welcome);
         Ok((connection, welcome))
     }
 
-    fn hello(&self, history_generation: u64) -> Frame {
+    fn hello(&self, (history_generation, latched_stop_ids): (u64, Vec<Bytes>)) -> Frame {
         let hello = wire::Hello {
             min_version: PROTOCOL_VERSION,
             max_version: PROTOCOL_VERSION,
@@ -131,6 +133,7 @@ impl Dialer {
             client_name: self.client_name.clone(),
             token: self.token.clone(),
             history_generation,
+            latched_stop_ids,
             heartbeat_interval_ms: self.heartbeat_interval_ms,
         };
         Frame {

@@ -276,10 +276,10 @@ impl Driver {
             return;
         };
         let dialer = Arc::clone(&self.dialer);
-        let history_generation = self.engine.history_generation();
+        let known = (self.engine.history_generation(), self.engine.latched());
         self.link = Link::Dialing(Box::pin(async move {
             let address = attempt.address.clone();
-            (address, dialer.dial(attempt, history_generation).await)
+            (address, dialer.dial(attempt, known).await)
         }));
     }
 
@@ -295,6 +295,7 @@ impl Driver {
                     Ok(account) => account,
                     Err(error) => return self.not_ours(error, now),
                 };
+                self.shared.act_on_stops();
                 self.link = Link::Up(Box::new(connection));
                 self.up_since = now;
                 self.attempts.connected(address);
@@ -343,7 +344,10 @@ impl Driver {
 
     fn turn(&mut self, turn: Turn, now: Instant) {
         match turn {
-            Turn::Frame(frame) => self.engine.frame(frame, now),
+            Turn::Frame(frame) => {
+                self.engine.frame(frame, now);
+                self.shared.act_on_stops();
+            }
             Turn::Wrote => {}
             Turn::Lost { reason, .. } => {
                 // The last frame may have said why, and that it is for good.

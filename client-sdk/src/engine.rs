@@ -3,6 +3,7 @@
 //! source of randomness; the driver moves the frames.
 
 mod answers;
+mod estops;
 mod journalled;
 mod parting;
 mod pulls;
@@ -144,6 +145,7 @@ impl Engine {
         self.session = Some(session);
         self.listed = Some(welcome.gateways.clone());
         self.enter_history(welcome, now);
+        self.welcomed_stops(welcome);
         self.news(Event::Connected);
         self.memberships(&welcome.memberships);
         if welcome.more_memberships {
@@ -224,15 +226,19 @@ impl Engine {
         if let Some(frame) = session.next_control(now) {
             return Some(frame);
         }
+        let may_ask = session.may_ask();
+        if let Some(frame) = self.next_confirmation() {
+            return Some(frame);
+        }
+        if self.outbox.is_urgent() && (may_ask || self.is_stop_next()) {
+            return self.next_letter(now);
+        }
         if let Some(frame) = self.next_marks(now, false) {
             return Some(frame);
         }
         let session = self.session.as_mut()?;
         if !session.may_ask() {
             return None;
-        }
-        if self.outbox.is_urgent() {
-            return self.next_letter(now);
         }
         for offset in 0..ASKERS.len() {
             let turn = (self.turn + offset) % ASKERS.len();
@@ -313,6 +319,9 @@ impl Engine {
         while let Some(output) = self.inbox.next_output() {
             any = true;
             match output {
+                Output::Message(message, _) if self.was_told(&message) => {
+                    queue.push_skip(message.conversation, message.sequence);
+                }
                 Output::Message(message, bytes) => {
                     counters.handed_over();
                     queue.push_message(message, bytes);

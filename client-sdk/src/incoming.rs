@@ -10,6 +10,7 @@ use std::sync::Arc;
 use protocol::{AccountId, ConversationId, Refusal, SequenceNumber};
 
 use crate::config::MarkPolicy;
+use crate::estop::Stop;
 use crate::message::{Ephemeral, Message};
 use crate::shared::Shared;
 
@@ -54,6 +55,12 @@ pub enum Event {
         /// The last entry that is as it was.
         at: SequenceNumber,
     },
+    /// Somebody has stopped a group that the account is in, or the fleet. Told at once, before
+    /// everything that waits on the way, and once: its entry in the log is passed over. See
+    /// [`estop`](crate::estop).
+    EmergencyStop(Stop),
+    /// It is released.
+    EmergencyReleased(Stop),
     /// There is a session: the first one, or one after a loss.
     Connected,
     /// The connection is lost; another is being made.
@@ -351,6 +358,8 @@ fn replaces(new: &Event, old: &Event) -> bool {
             Some((1, Some(*conversation)))
         }
         Event::Parted { conversation, .. } => Some((2, Some(*conversation))),
+        // None of them is ever forgotten; they are as many as stops.
+        Event::EmergencyStop(_) | Event::EmergencyReleased(_) => None,
         // Each names other entries; they come with pages, which are pulled when there is room.
         Event::Trimmed { .. } | Event::Message(_) | Event::Ephemeral(_) | Event::Closed { .. } => {
             None

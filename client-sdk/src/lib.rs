@@ -7,13 +7,15 @@
 //!
 //! Not here: the wire itself (that is [`protocol`]), a cluster, a model.
 //!
-//! Read in this order: [`config`], [`message`], [`error`], [`client`], [`incoming`]; the pure
+//! Read in this order: [`config`], [`message`], [`error`], [`client`], [`incoming`],
+//! [`estop`]; the pure
 //! machines `inbox` (and `ahead`, which reads pages before it wants them), `outbox`, `scribe` (what is written into the [`journal`]), `requests` and
 //! `marks`; `engine`, which joins them; `connection` and `driver`, the shell around it; then
 //! [`robot`] and [`testing`].
 
 pub mod config;
 pub mod error;
+pub mod estop;
 pub mod message;
 
 pub mod client;
@@ -52,7 +54,7 @@ pub use protocol::{
     AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber, SessionId,
 };
 
-pub use client::{Client, NewGroup, SendHandle};
+pub use client::{Client, EstopHandle, NewGroup, SendHandle};
 pub use config::{CaSource, ClientConfig, Credential, MarkPolicy, StartFrom};
 pub use error::{ConfigError, Error, SendError};
 pub use events::Stats;

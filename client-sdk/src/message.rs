@@ -178,7 +178,9 @@ impl Relation {
             | Content::Command(_)
             | Content::StepUpdate(_)
             | Content::Summary(_)
-            | Content::Membership(_) => None,
+            | Content::Membership(_)
+            | Content::Estop(_)
+            | Content::EstopRelease(_) => None,
         }
     }
 }

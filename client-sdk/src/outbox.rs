@@ -4,7 +4,7 @@
 //! The order of one conversation's messages holds because one at a time is in flight until the
 //! first ack on a connection; then the window opens. After a loss or a retryable refusal it closes
 //! again, and what was in flight goes first; an ack of what was sent before it closed does not open
-//! it. Emergencies wait for no window.
+//! it. Emergencies wait for no window, and for none of the other letters of their conversation.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -52,7 +52,15 @@ struct Waiting<R> {
     last: Option<Refusal>,
 }
 
-/// One conversation.
+/// A conversation, and whether it is its lane of emergencies: these wait for nothing else in it.
+type LaneKey = (ConversationId, bool);
+
+fn lane_of(letter: &Letter) -> LaneKey {
+    let is_emergency = letter.priority == Priority::Emergency;
+    (letter.conversation, is_emergency)
+}
+
+/// One lane.
 #[derive(Debug, Default)]
 struct Lane {
     queued: BTreeSet<Ticket>,
@@ -73,11 +81,11 @@ struct Lane {
 #[derive(Debug)]
 pub(crate) struct Outbox<R> {
     waiting: HashMap<Ticket, Waiting<R>>,
-    lanes: HashMap<ConversationId, Lane>,
+    lanes: HashMap<LaneKey, Lane>,
     /// The first letter of each lane that may send now, the most urgent first.
     ready: BTreeSet<(u8, Ticket)>,
     deadlines: BTreeSet<(Instant, Ticket)>,
-    resting: HashSet<ConversationId>,
+    resting: HashSet<LaneKey>,
     in_flight: usize,
     window: usize,
     last_ticket: u64,
@@ -113,7 +121,7 @@ impl<R> Outbox<R> {
     }
 
     fn accept_as(&mut self, ticket: Ticket, letter: Letter, reply: R) -> Ticket {
-        let conversation = letter.conversation;
+        let conversation = lane_of(&letter);
         self.deadlines.insert((letter.deadline, ticket));
         self.lanes
             .entry(conversation)
@@ -159,7 +167,7 @@ impl<R> Outbox<R> {
             if waiting.in_flight {
                 waiting.in_flight = false;
                 waiting.doubtful = true;
-                if let Some(lane) = self.lanes.get_mut(&waiting.letter.conversation) {
+                if let Some(lane) = self.lanes.get_mut(&lane_of(&waiting.letter)) {
                     lane.queued.insert(*ticket);
                 }
             }
@@ -185,7 +193,7 @@ impl<R> Outbox<R> {
         waiting.in_flight = true;
         waiting.attempts += 1;
         self.in_flight += 1;
-        let conversation = waiting.letter.conversation;
+        let conversation = lane_of(&waiting.letter);
         if let Some(lane) = self.lanes.get_mut(&conversation) {
             lane.queued.remove(&ticket);
             lane.in_flight += 1;
@@ -194,6 +202,12 @@ impl<R> Outbox<R> {
         self.list(conversation);
         let waiting = self.waiting.get(&ticket)?;
         Some((ticket, &waiting.letter, waiting.attempts))
+    }
+
+    /// The next to send.
+    pub(crate) fn first(&self) -> Option<&Letter> {
+        let (_, ticket) = self.ready.first()?;
+        self.waiting.get(ticket).map(|waiting| &waiting.letter)
     }
 
     /// Whether an emergency is the next to send.
@@ -206,7 +220,7 @@ impl<R> Outbox<R> {
     /// Stored: the window of its conversation opens.
     pub(crate) fn acked(&mut self, ticket: Ticket) -> Option<Settled<R>> {
         let waiting = self.waiting.get(&ticket)?;
-        if let Some(lane) = self.lanes.get_mut(&waiting.letter.conversation)
+        if let Some(lane) = self.lanes.get_mut(&lane_of(&waiting.letter))
             && lane.round == waiting.round
         {
             lane.open = true;
@@ -235,7 +249,7 @@ impl<R> Outbox<R> {
         waiting.doubtful |= doubtful;
         waiting.last = refusal.or_else(|| waiting.last.take());
         self.in_flight -= 1;
-        let conversation = waiting.letter.conversation;
+        let conversation = lane_of(&waiting.letter);
         let lane = self.lanes.entry(conversation).or_default();
         lane.in_flight = lane.in_flight.saturating_sub(1);
         lane.queued.insert(ticket);
@@ -292,7 +306,7 @@ impl<R> Outbox<R> {
         self.waiting.is_empty()
     }
 
-    fn rest_of(&self, lane: &ConversationId) -> Option<Instant> {
+    fn rest_of(&self, lane: &LaneKey) -> Option<Instant> {
         self.lanes.get(lane).and_then(|lane| lane.rest_until)
     }
 
@@ -316,7 +330,7 @@ impl<R> Outbox<R> {
 
     fn settle(&mut self, ticket: Ticket) -> Option<Settled<R>> {
         let waiting = self.waiting.remove(&ticket)?;
-        let conversation = waiting.letter.conversation;
+        let conversation = lane_of(&waiting.letter);
         self.deadlines.remove(&(waiting.letter.deadline, ticket));
         if let Some(lane) = self.lanes.get_mut(&conversation) {
             if waiting.in_flight {
@@ -336,7 +350,7 @@ impl<R> Outbox<R> {
 
     /// A lane that is empty and not open says nothing, and its rest was that of its letters. So there are as many as there are letters
     /// and conversations that took one: refused ones leave nothing behind.
-    fn forget_idle(&mut self, conversation: ConversationId) {
+    fn forget_idle(&mut self, conversation: LaneKey) {
         if let Some(lane) = self.lanes.get(&conversation)
             && lane.queued.is_empty()
             && lane.in_flight == 0
@@ -348,7 +362,7 @@ impl<R> Outbox<R> {
     }
 
     /// Brings the lane's entry in `ready` up to date.
-    fn list(&mut self, conversation: ConversationId) {
+    fn list(&mut self, conversation: LaneKey) {
         let Some(lane) = self.lanes.get_mut(&conversation) else {
             return;
         };

@@ -27,6 +27,7 @@ use crate::client::Client;
 use crate::config::{ClientConfig, MarkPolicy};
 use crate::content::Content;
 use crate::error::Error;
+use crate::estop::Stop as EmergencyStop;
 use crate::incoming::{CloseReason, Event, Events};
 use crate::journal::Journal;
 use crate::message::{Account, Message};
@@ -43,6 +44,9 @@ const COMMANDS_WAITING_MAX: usize = 64;
 /// Such rejections on their way at once; beyond it the robot takes no more events for a moment.
 const REJECTIONS_MAX: usize = 64;
 
+/// Why an action is cancelled, and a command rejected.
+const STOPPED: &str = "an emergency stop is in force";
+
 type Observer = Box<dyn FnMut(&Event) + Send>;
 
 /// A robot: a client that carries out commands.
@@ -53,6 +57,8 @@ pub struct Robot {
     actions: HashMap<String, Action>,
     observers: Vec<Observer>,
     stop: Stop,
+    /// The application has said nothing of what to do to stop.
+    stops_by_itself: bool,
 }
 
 /// Ends a robot, or what it does at the moment. Clones are the same.
@@ -132,6 +138,7 @@ impl Robot {
             actions: HashMap::new(),
             observers: Vec::new(),
             stop: Stop::default(),
+            stops_by_itself: true,
         }
     }
 
@@ -148,6 +155,25 @@ impl Robot {
     {
         let action = Action::new(name, handler);
         self.actions.insert(name.to_owned(), action);
+        self
+    }
+
+    /// What this robot does to stop, after the running action was cancelled: its handler is given its
+    /// moment to end by itself, so what must be at once is done here. The stop is confirmed when this
+    /// has returned. While a stop is in force, commands are REJECTED.
+    ///
+    /// A software stop is not a safety-rated one: see [`estop`](crate::estop).
+    pub fn on_estop<F, Fut>(&mut self, handler: F) -> &mut Self
+    where
+        F: Fn(EmergencyStop) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.stops_by_itself = false;
+        let stop = self.stop.clone();
+        self.client.on_estop(move |emergency| {
+            stop.cancel_action(STOPPED);
+            handler(emergency)
+        });
         self
     }
 
@@ -189,6 +215,10 @@ impl Robot {
     /// Announces what the robot can do, then carries out commands until it is stopped or the client
     /// ends.
     pub async fn run(mut self) -> Result<CloseReason, Error> {
+        if self.stops_by_itself {
+            // Nothing moves but by actions.
+            self.on_estop(|_| std::future::ready(()));
+        }
         self.client.announce(self.capabilities()).await?;
         let ledger = Arc::new(Mutex::new(Ledger::default()));
         let desk = Arc::new(Desk {
@@ -232,6 +262,8 @@ impl Robot {
                 } => self.mark(&ledger, conversation, up_to),
                 Event::Parted { conversation, at } => ledger.lock().part(conversation, at),
                 Event::Ephemeral(_)
+                | Event::EmergencyStop(_)
+                | Event::EmergencyReleased(_)
                 | Event::Joined { .. }
                 | Event::Left { .. }
                 | Event::Connected
@@ -269,7 +301,9 @@ impl Robot {
             | Content::Summary(_)
             | Content::Membership(_)
             | Content::Recall(_)
-            | Content::Edit(_) => {
+            | Content::Edit(_)
+            | Content::Estop(_)
+            | Content::EstopRelease(_) => {
                 self.mark(ledger, conversation, sequence);
                 None
             }

@@ -1,5 +1,8 @@
 //! What the handles of a client and its one task share, and what the handles ask of the task.
 
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -11,6 +14,7 @@ use tokio::time::Instant;
 use crate::clock;
 use crate::config::ClientConfig;
 use crate::error::{Error, SendError};
+use crate::estop::{Handler, Latch, Sent};
 use crate::events::Counters;
 use crate::incoming::EventQueue;
 use crate::journal::JournalError;
@@ -20,7 +24,6 @@ use crate::outbox::Letter;
 use crate::requests::Request;
 
 /// Shared by value; every lock is held for a few instructions and never across an await.
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) queue: Mutex<EventQueue>,
@@ -29,6 +32,13 @@ pub(crate) struct Shared {
     pub(crate) arrived: Notify,
     /// Wakes the task: the queue has room again, there are marks to send, or a probe is wanted.
     pub(crate) nudge: Notify,
+    /// The emergency stops in force.
+    pub(crate) latch: Mutex<Latch>,
+    pub(crate) estop_handler: Mutex<Option<Handler>>,
+    /// There is one that the handler has not been given.
+    has_waiting_stops: AtomicBool,
+    /// Whoever waits for a stop of its own to go out.
+    stops_to_go: Mutex<HashMap<ClientMessageId, oneshot::Sender<Sent>>>,
     wants_probe: AtomicBool,
     /// 0: not connected.
     session: AtomicU64,
@@ -36,6 +46,12 @@ pub(crate) struct Shared {
     /// The server's clock at `started`, in milliseconds since the Unix epoch; ours until it has
     /// said it. A clock of ours that jumps moves nothing after that.
     started_at_ms: AtomicU64,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
 }
 
 impl Shared {
@@ -46,6 +62,10 @@ impl Shared {
             marks: Mutex::default(),
             arrived: Notify::new(),
             nudge: Notify::new(),
+            latch: Mutex::default(),
+            estop_handler: Mutex::new(None),
+            has_waiting_stops: AtomicBool::new(false),
+            stops_to_go: Mutex::default(),
             wants_probe: AtomicBool::new(false),
             session: AtomicU64::new(0),
             started: Instant::now(),
@@ -63,6 +83,48 @@ impl Shared {
     pub(crate) fn set_session(&self, session: Option<SessionId>) {
         self.session
             .store(session.map_or(0, |id| id.0), Ordering::Relaxed);
+    }
+
+    /// There are stops for the handler.
+    pub(crate) fn stops_wait(&self) {
+        self.has_waiting_stops.store(true, Ordering::Release);
+    }
+
+    /// Gives the handler what waits for it, if there is one. Each runs on its own, and is confirmed
+    /// when it has returned; one that panics is not.
+    pub(crate) fn act_on_stops(self: &Arc<Self>) {
+        let handler = self.estop_handler.lock().clone();
+        let Some(handler) = handler.filter(|_| self.has_waiting_stops.load(Ordering::Acquire))
+        else {
+            return;
+        };
+        self.has_waiting_stops.store(false, Ordering::Release);
+        for stop in self.latch.lock().take_waiting() {
+            let (shared, id) = (Arc::clone(self), stop.id);
+            let acting = handler(stop);
+            tokio::spawn(async move {
+                acting.await;
+                shared.latch.lock().handled(id);
+                shared.nudge.notify_one();
+            });
+        }
+    }
+
+    /// A stop of our own is about to be sent.
+    pub(crate) fn await_estop_sent(&self, id: ClientMessageId) -> oneshot::Receiver<Sent> {
+        let (told, sent) = oneshot::channel();
+        let mut to_go = self.stops_to_go.lock();
+        to_go.retain(|_, waiting| !waiting.is_closed());
+        to_go.insert(id, told);
+        sent
+    }
+
+    /// It went out.
+    pub(crate) fn estop_sent(&self, sent: Sent) {
+        if let Some(told) = self.stops_to_go.lock().remove(&sent.id) {
+            // Whoever gave up waiting does not want it.
+            told.send(sent).ok();
+        }
     }
 
     /// The task is to ask for a sign of life.

@@ -203,6 +203,14 @@ impl Chat {
                 self.is_cut_off = true;
                 self.terminal.say(&format!("(connection lost: {reason})"));
             }
+            Event::EmergencyStop(stop) => {
+                let line = format!("(EMERGENCY STOP {}: {})", stop.id, stop.reason);
+                self.terminal.say(&line);
+            }
+            Event::EmergencyReleased(stop) => {
+                let line = format!("(the emergency stop {} is released)", stop.id);
+                self.terminal.say(&line);
+            }
             Event::Closed { reason } => anyhow::bail!("the connection has ended: {reason:?}"),
             Event::Connected if std::mem::take(&mut self.is_cut_off) => {
                 self.terminal.say("(connected again)");

@@ -7,10 +7,11 @@ use thiserror::Error;
 
 use crate::authority::TokenKind;
 use crate::demo::DemoOptions;
+use crate::estop::{EstopCommand, StopOptions};
 use crate::ports::PortOptions;
 use crate::state::State;
 use crate::up::UpOptions;
-use crate::{access, backup, chat, demo, fleet, process, up, upkeep};
+use crate::{access, backup, chat, demo, estop, fleet, process, up, upkeep};
 
 /// A development cluster on this machine: starts it, watches it, talks to it, shows it at work.
 #[derive(Debug, Parser)]
@@ -129,6 +130,23 @@ pub enum Command {
         #[command(flatten)]
         state: StateOption,
     },
+    /// Stops the robots of a group, or all, at once, until the stop is released. A software stop: not
+    /// a safety-rated one
+    #[command(args_conflicts_with_subcommands = true)]
+    Estop {
+        /// Whom.
+        #[command(flatten)]
+        stop: StopOptions,
+        /// Or what else.
+        #[command(subcommand)]
+        command: Option<EstopCommand>,
+        /// Who.
+        #[command(flatten)]
+        operator: GlobalOperatorOption,
+        /// Where.
+        #[command(flatten)]
+        state: GlobalStateOption,
+    },
     /// Makes a credential and prints its files: certificate and key, or token
     Credential {
         /// Of what kind
@@ -163,6 +181,20 @@ impl StateOption {
     }
 }
 
+/// The same beside subcommands.
+#[derive(Debug, Args)]
+pub struct GlobalStateOption {
+    /// The folder of the cluster's history, keys and run file; default .swarm in the checkout
+    #[arg(long, value_name = "DIR", env = "SWARM_STATE", global = true)]
+    state: Option<PathBuf>,
+}
+
+impl GlobalStateOption {
+    fn folder(self) -> State {
+        StateOption { state: self.state }.folder()
+    }
+}
+
 /// Where history is.
 #[derive(Debug, Args)]
 pub struct StoreOption {
@@ -176,6 +208,14 @@ pub struct StoreOption {
 pub struct OperatorOption {
     /// The operator's account
     #[arg(long = "as", value_name = "NAME", default_value = access::OPERATOR)]
+    operator: String,
+}
+
+/// The same beside subcommands.
+#[derive(Debug, Args)]
+pub struct GlobalOperatorOption {
+    /// The operator's account
+    #[arg(long = "as", value_name = "NAME", default_value = access::OPERATOR, global = true)]
     operator: String,
 }
 
@@ -261,6 +301,12 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
             operator,
             state,
         } => fleet::wait_for_work(&state.folder(), &operator.operator, &group, &fleet).await,
+        Command::Estop {
+            stop,
+            command,
+            operator,
+            state,
+        } => estop::run(&state.folder(), &operator.operator, &stop, command).await,
         Command::Credential { kind, name, state } => {
             upkeep::credential(&state.folder(), kind, &name)
         }
@@ -293,6 +339,10 @@ mod tests {
             "swarm history demo",
             "swarm robots",
             "swarm credential robot lift-1",
+            "swarm estop --group yard --reason x --as ana",
+            "swarm estop --fleet --wait 2 --state /tmp/x",
+            "swarm estop status --state /tmp/x",
+            "swarm estop release 018bcfe5-6800-7101-8101-010101010101 --as ana",
             "swarm reset --yes",
             "swarm backup b.tar --store mysql://im@db/im",
             "swarm restore b.tar --replace --yes --state /tmp/x",
@@ -307,6 +357,9 @@ mod tests {
             "swarm demo --robots 0",
             "swarm up --advertise im-store",
             "swarm credential king lift-1",
+            "swarm estop --fleet --group yard",
+            "swarm estop release",
+            "swarm estop release 7",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -276,6 +276,8 @@ impl Listener {
                 | Event::Left { .. }
                 | Event::Trimmed { .. }
                 | Event::Parted { .. }
+                | Event::EmergencyStop(_)
+                | Event::EmergencyReleased(_)
                 | Event::Connected
                 | Event::Closed { .. } => {}
             }

@@ -5,7 +5,7 @@
 //!
 //! Read in this order: [`cli`]; [`state`], [`authority`], [`tiers`], [`addresses`], [`ports`],
 //! [`supervisor`] and [`up`], which make a cluster; [`access`], [`upkeep`], [`backup`] over
-//! [`archive`], [`chat`] and [`render`], by which a person uses it;
+//! [`archive`], [`chat`], [`estop`] and [`render`], by which a person uses it;
 //! [`world`], [`floor`], [`fleet`], [`recorder`], [`goal`], [`story`], [`audit`],
 //! [`report`] and [`demo`], which show it at
 //! work and count what was said.
@@ -38,6 +38,7 @@ pub mod render;
 
 pub mod audit;
 pub mod demo;
+pub mod estop;
 pub mod fleet;
 pub mod floor;
 pub mod goal;

@@ -94,6 +94,12 @@ fn words(content: &Content) -> String {
             let anew = content::edited(edit).map_or_else(String::new, |anew| words(&anew));
             format!("says #{} anew: {anew}", edit.target_sequence)
         }
+        Content::Estop(stop) => format!("EMERGENCY STOP: {}", stop.reason),
+        Content::EstopRelease(release) => format!(
+            "releases {} emergency stop(s): {}",
+            release.stop_ids.len(),
+            release.reason
+        ),
     }
 }
 

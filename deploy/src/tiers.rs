@@ -188,6 +188,8 @@ pub struct Wiring<'a> {
     pub addresses: Addresses,
     /// Its authorities.
     pub authority: &'a Authority,
+    /// The folder of what outlives a process.
+    pub data: PathBuf,
     /// The planner's token.
     pub planner_token: PathBuf,
     /// Where history is kept: the store's `database.url`.
@@ -257,6 +259,8 @@ impl Wiring<'_> {
                 let public = self.authority.public_certificate();
                 variables.certificate("PUBLIC_TLS", &public);
                 variables.path("PUBLIC_TLS__CLIENT_CA", &self.authority.fleet_ca());
+                let file = self.data.join(format!("{instance}.estops"));
+                variables.path("ESTOP__FILE", &file);
             }
             Tier::Mock => variables.address("LISTEN__ADDRESS", addresses.mock),
             Tier::Bridge => {
@@ -343,6 +347,7 @@ mod tests {
         let proxies = proxies.map(|(name, port)| (name.into(), ([127, 0, 0, 1], port).into()));
         addresses.advertised = proxies.into();
         let wiring = Wiring {
+            data: "/data".into(),
             planner_token: authority.token(TokenKind::Planner, PLANNER, 1).unwrap(),
             authority: &authority,
             database: "mysql://im@db/im".into(),

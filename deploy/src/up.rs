@@ -127,6 +127,7 @@ fn start(
     let wiring = Wiring {
         addresses,
         authority,
+        data: state.data(),
         planner_token: authority.token(TokenKind::Planner, PLANNER, clock::unix_ms())?,
         database: options
             .store

@@ -35,6 +35,8 @@ pub struct Config {
     pub session: SessionConfig,
     /// What all of them may do.
     pub limits: LimitsConfig,
+    /// Emergency stops.
+    pub estop: EstopConfig,
     /// How the processes of a cluster find each other.
     pub cluster: ClusterConfig,
     /// How we end.
@@ -91,6 +93,23 @@ pub struct LimitsConfig {
     pub half_open_max: usize,
     /// Sessions of one account at once.
     pub sessions_per_account_max: usize,
+}
+
+/// The section `[estop]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EstopConfig {
+    /// Where the stops in force outlive this process; empty: nowhere.
+    pub file: PathBuf,
+}
+
+impl EstopConfig {
+    /// The file, if there is to be one.
+    #[must_use]
+    pub fn file(&self) -> Option<PathBuf> {
+        let is_named = !self.file.as_os_str().is_empty();
+        is_named.then(|| self.file.clone())
+    }
 }
 
 impl SessionConfig {

@@ -6,12 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message as _;
+use protocol::kind::client;
 use protocol::limits::{
     CAPABILITY_CARD_BYTES_MAX, FRAME_BYTES_MAX, GATEWAY_ADDRESS_BYTES_MAX, GATEWAYS_LISTED_MAX,
 };
 use protocol::wire::Membership;
 use protocol::wire::internal::{Authenticate, MembershipsPage};
 use protocol::{AccountId, ErrorCode, Frame, Refusal};
+use service_kit::peers::StickyLink;
 use service_kit::{clock, tls};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -20,7 +23,7 @@ use crate::answers::Answers;
 use crate::events;
 use crate::gateway::Gateway;
 use crate::handle::SessionHandle;
-use crate::session::{Introduction, Next, Now, Session, go_away};
+use crate::session::{Introduction, Next, Now, Passed, Session, go_away};
 use crate::tls_stream::TlsStream;
 use crate::upstream::Upstream;
 use crate::wire::{LAST_WORD_TIMEOUT, Received, Turn, Wire};
@@ -163,17 +166,40 @@ impl Connection {
                     handle.pong(correlation, pong);
                     answers.rest();
                 }
-                Next::Pass(passed) => {
-                    events::request_passed(passed.kind);
-                    let from = (handle.account, handle.session);
-                    let answer = Upstream::pass(&mut logic, from, &passed);
-                    answers.push(passed, answer);
-                }
+                Next::Pass(passed) => pass(gateway, handle, &mut logic, &mut answers, passed),
+                Next::Confirmed(stops) => gateway.confirmed(handle, stops),
                 Next::Marks(marks) => gateway.mark(handle.account, &marks),
                 Next::Close(word) => return refused(word),
                 // Only before the Welcome.
                 Next::Authenticate(_) => {}
             }
+        }
+    }
+}
+
+/// A request: what concerns emergencies is answered here, with the other tiers or without them.
+fn pass(
+    gateway: &Arc<Gateway>,
+    handle: &Arc<SessionHandle>,
+    logic: &mut StickyLink,
+    answers: &mut Answers,
+    passed: Passed,
+) {
+    events::request_passed(passed.kind);
+    match passed.kind {
+        client::ESTOP => {
+            let stored = gateway.emergency(handle, &passed);
+            answers.push(passed, stored);
+        }
+        client::LIST_ESTOPS => {
+            let body = passed.body.clone();
+            let listed = Arc::clone(gateway).list_estops(handle.kind, body);
+            answers.push(passed, listed);
+        }
+        _ => {
+            let from = (handle.account, handle.session);
+            let answer = Upstream::pass(logic, from, &passed);
+            answers.push(passed, answer);
         }
     }
 }
@@ -220,7 +246,12 @@ async fn open(
     let introduction = match session.frame(first, now()) {
         Next::Authenticate(introduction) => introduction,
         Next::Close(word) => return Err(refused(word)),
-        Next::Nothing | Next::Answer(_) | Next::Pong(..) | Next::Pass(_) | Next::Marks(_) => {
+        Next::Nothing
+        | Next::Answer(_)
+        | Next::Pong(..)
+        | Next::Pass(_)
+        | Next::Marks(_)
+        | Next::Confirmed(_) => {
             return Err(Ended::Gone("not established"));
         }
     };
@@ -240,14 +271,16 @@ async fn open(
         }
         Err(_) => return Err(give_up(session)),
     };
-    let fitting = fitting(&page.memberships);
+    let handle = &present.handle;
+    let estops = gateway.estops_for(handle, &introduction.latched).await;
+    let of_estops: usize = estops.iter().map(|stop| stop.encoded_len() + 5).sum();
+    let fitting = fitting(&page.memberships, of_estops);
     page.more = page.memberships.len() > fitting;
     page.memberships.truncate(fitting);
     wire.establish(introduction.zstd);
-    let handle = &present.handle;
     events::session_began(handle.session, &account, &introduction);
-    let list = gateway.listed();
-    let welcome = session.welcome(handle.session, &introduction, account, page, list, now());
+    let lists = (gateway.listed(), estops);
+    let welcome = session.welcome(handle.session, &introduction, account, page, lists, now());
     handle.welcome(&welcome);
     Ok(present)
 }
@@ -263,11 +296,12 @@ async fn admit(
         token: introduction.token.clone(),
         session_id: session.0,
     };
+    gateway.estops_known().await?;
     let account = gateway.upstream.authenticate(credential).await?;
-    let id = AccountId(account.account_id);
+    let (id, kind) = (AccountId(account.account_id), account.kind());
     let present = Present {
         gateway: Arc::clone(gateway),
-        handle: Arc::new(SessionHandle::new(session, id, introduction.zstd)),
+        handle: Arc::new(SessionHandle::new(session, id, introduction.zstd).of_kind(kind)),
     };
     let page = gateway
         .arrive(&present.handle, introduction.history_generation)
@@ -302,13 +336,13 @@ fn leaving(grace: Duration) -> Frame {
     go_away("the server is going down", grace, true)
 }
 
-/// How many of these fit into a Welcome.
-fn fitting(memberships: &[Membership]) -> usize {
-    let mut bytes = 0;
+/// How many of these fit into a Welcome in which so many bytes are taken.
+fn fitting(memberships: &[Membership], taken: usize) -> usize {
+    let mut bytes = taken;
     memberships
         .iter()
         .take_while(|membership| {
-            bytes += prost::Message::encoded_len(*membership) + 5;
+            bytes += membership.encoded_len() + 5;
             bytes <= WELCOME_MEMBERSHIPS_BYTES_MAX
         })
         .count()

@@ -4,6 +4,7 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 
+use protocol::estop::Stop;
 use protocol::wire::Account;
 use protocol::{AccountId, ConversationId, Refusal, SessionId};
 use tracing::Span;
@@ -192,4 +193,39 @@ pub(crate) fn not_unregistered(refusal: &Refusal) {
 pub(crate) fn notice_refused(method: u16, refusal: &Refusal) {
     metrics::counter!("im_gateway_notices_refused_total", "code" => refusal.label()).increment(1);
     tracing::warn!(method, %refusal, "a notice makes no sense");
+}
+
+/// Everybody who is concerned here was told, and so many routers take it to the others.
+pub(crate) fn estop_let_out(by: &SessionHandle, stop: &Stop, sessions: u32, routers: usize) {
+    metrics::counter!("im_gateway_estops_total").increment(1);
+    tracing::warn!(id = %stop.id, account = by.account.0, fleet = stop.fleet,
+        conversation = %stop.conversation, sessions, routers, "an emergency stop");
+}
+
+pub(crate) fn estop_told_again(sessions: usize) {
+    metrics::counter!("im_gateway_estop_repeats_total").increment(sessions as u64);
+}
+
+pub(crate) fn estop_released(stop: &Stop) {
+    metrics::counter!("im_gateway_estop_releases_total").increment(1);
+    let by = stop.release.as_ref().map_or(0, |release| release.by.0);
+    tracing::warn!(id = %stop.id, by, "an emergency stop is released");
+}
+
+/// It is tried again, for as long as it takes.
+pub(crate) fn estop_not_stored(stop: &Stop, refusal: &Refusal) {
+    metrics::counter!("im_gateway_estops_not_stored_total", "code" => refusal.label()).increment(1);
+    tracing::warn!(id = %stop.id, %refusal, "an emergency stop is in force and not stored yet");
+}
+
+/// It is tried again. Nobody is let in before the first time.
+pub(crate) fn estops_not_read(refusal: &Refusal) {
+    metrics::counter!("im_gateway_estop_reads_failed_total").increment(1);
+    tracing::debug!(%refusal, "which emergency stops are in force was not read");
+}
+
+/// It is tried again.
+pub(crate) fn estops_not_kept(error: &dyn Display) {
+    metrics::counter!("im_gateway_estop_writes_failed_total").increment(1);
+    tracing::error!(%error, "the emergency stops in force are not kept on disk");
 }

@@ -4,10 +4,13 @@
 //! Order matters here: who is where is changed, and the routers told, by one caller at a time, so
 //! that each hears of it in the order in which it happened.
 
+mod estop;
 mod listed;
+mod marking;
 mod routes;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,8 +18,8 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use parking_lot::Mutex;
+use protocol::wire::Membership;
 use protocol::wire::internal::MembershipsPage;
-use protocol::wire::{self, Membership};
 use protocol::{AccountId, ConversationId, GatewayId, Refusal, SequenceNumber, SessionId};
 use service_kit::clock;
 use service_kit::drain::Drain;
@@ -26,6 +29,7 @@ use service_kit::registry;
 use tokio::sync::Notify;
 
 use crate::config::{LimitsConfig, SessionConfig};
+use crate::estop::Estops;
 use crate::events;
 use crate::handle::SessionHandle;
 use crate::marks::Marks;
@@ -37,9 +41,6 @@ const REFRESHES_MAX: usize = 64;
 
 /// How often an account's memberships are read before its session is sent away to try again.
 const READS_MAX: u32 = 8;
-
-/// How long marks are gathered before they are passed on.
-const MARKS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long before what failed is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
@@ -71,6 +72,11 @@ pub struct Gateway {
     /// Routers that have not taken a registration.
     owing: Mutex<BTreeSet<InstanceId>>,
     unregistered: Notify,
+    /// Before any lock of the registry.
+    estops: Mutex<Estops>,
+    estop_news: Notify,
+    /// Where those in force outlive this process.
+    estop_file: Option<PathBuf>,
     last_session: AtomicU64,
 }
 
@@ -85,6 +91,8 @@ pub struct Around {
     pub gateways: LiveWatch,
     /// Where others find its sessions, in a cluster.
     pub routes: Option<registry::Routes>,
+    /// Where emergency stops in force are kept.
+    pub estop_file: Option<PathBuf>,
 }
 
 impl Gateway {
@@ -113,6 +121,9 @@ impl Gateway {
             resync: Notify::new(),
             owing: Mutex::default(),
             unregistered: Notify::new(),
+            estops: Mutex::default(),
+            estop_news: Notify::new(),
+            estop_file: around.estop_file,
             // Another random start in another process: ids do not meet.
             last_session: AtomicU64::new(id.0 & !u64::from(u32::MAX)),
             id,
@@ -299,57 +310,6 @@ impl Gateway {
             match self.registry.question(question.conversation) {
                 Some(next) => question = next,
                 None => return,
-            }
-        }
-    }
-
-    /// An account has these marks.
-    pub fn mark(&self, account: AccountId, marks: &wire::Marks) {
-        let mut waiting = self.marks.lock();
-        let dropped = marks
-            .marks
-            .iter()
-            .filter(|mark| !waiting.raise(account, mark, marks.history_generation))
-            .count();
-        drop(waiting);
-        events::marks_dropped(dropped);
-        if self.drain.is_draining() {
-            // The link outlives the sessions, but not for long.
-            self.flush_marks();
-        } else {
-            self.marked.notify_one();
-        }
-    }
-
-    /// Runs until the drain: passes marks on, newest only. From then on they go as they come.
-    pub async fn pass_marks(self: Arc<Self>) {
-        let work = async {
-            loop {
-                self.marked.notified().await;
-                tokio::time::sleep(MARKS_INTERVAL).await;
-                if !self.flush_marks() {
-                    self.marked.notify_one();
-                }
-            }
-        };
-        tokio::select! {
-            () = work => {}
-            () = self.drain.draining() => {}
-        }
-        self.flush_marks();
-    }
-
-    /// Returns `false` when some had to stay.
-    fn flush_marks(&self) -> bool {
-        loop {
-            let Some(marks) = self.marks.lock().take() else {
-                return true;
-            };
-            if self.upstream.marks(&marks).is_err() {
-                // Logic is away or slow: they stay, and are conflated with what comes.
-                let dropped = self.marks.lock().put_back(marks);
-                events::marks_dropped(dropped);
-                return false;
             }
         }
     }

@@ -5,11 +5,11 @@ use std::task::Waker;
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use protocol::wire::Pong;
+use protocol::wire::{AccountKind, Pong};
 use protocol::{AccountId, ConversationId, Frame, SequenceNumber, SessionId};
 
 use crate::events;
-use crate::outbox::{EphemeralKey, Outbox, Push, Put};
+use crate::outbox::{EphemeralKey, Outbox, Push, Put, UrgentKey};
 use crate::shared_frame::SharedFrame;
 
 /// One session. Everybody may put something into its outbox; its connection alone takes it out.
@@ -19,6 +19,8 @@ pub struct SessionHandle {
     pub session: SessionId,
     /// Whose.
     pub account: AccountId,
+    /// What it is.
+    pub kind: AccountKind,
     zstd: bool,
     outbox: Mutex<Outbox>,
     /// Set when the session has to end, with what it is told.
@@ -40,10 +42,25 @@ impl SessionHandle {
         Self {
             session,
             account,
+            kind: AccountKind::Unspecified,
             zstd,
             outbox: Mutex::new(outbox),
             evicted: OnceLock::new(),
             connection: AtomicWaker::new(),
+        }
+    }
+
+    /// The same, of an account of this kind.
+    #[must_use]
+    pub const fn of_kind(mut self, kind: AccountKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Of an emergency stop, before all that waits.
+    pub fn urgent(&self, key: UrgentKey, frame: SharedFrame) {
+        if self.outbox.lock().urgent(key, frame) {
+            self.connection.wake();
         }
     }
 

@@ -4,7 +4,7 @@
 //! and what it knows of members is a view that logic and router keep true.
 //!
 //! Read in this order: [`session`] (what a connection may do when), [`outbox`] (what waits for a
-//! client), [`view`] (who is a local member, as of when), [`registry`] (all of them together), then
+//! client), [`view`] (who is a local member, as of when), [`estop`] (emergency stops), [`registry`] (all of them together), then
 //! the shells: [`tls_stream`], [`connection`], [`listener`], [`upstream`], [`router_link`].
 
 pub mod config;
@@ -12,6 +12,7 @@ pub mod config;
 pub mod session;
 pub mod shared_frame;
 
+pub mod estop;
 pub mod outbox;
 pub mod view;
 

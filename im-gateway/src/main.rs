@@ -41,12 +41,15 @@ async fn run(config: Config) -> anyhow::Result<()> {
         routers,
         gateways: discovery.live("im-gateway", ""),
         routes: discovery.routes(),
+        estop_file: config.estop.file(),
     };
     let gateway = Gateway::new(GatewayId(rand::random()), rules, around, drain.clone());
     let address = clients.local_addr()?;
     drain.spawn(logic_events.watch(|| {}));
     drain.spawn(router_link::run(Arc::clone(&gateway), router_events));
     drain.spawn(admin::serve(admin, telemetry, readiness, drain.clone()));
+    gateway.recall_estops();
+    drain.spawn(Arc::clone(&gateway).keep_estops());
     drain.spawn(Arc::clone(&gateway).keep_in_sync());
     drain.spawn(Arc::clone(&gateway).pass_marks());
     drain.spawn(listener::serve(clients, public_tls, gateway, drain.clone()));

@@ -1,4 +1,4 @@
-//! What waits for one client, in lanes: answers first, then entries by priority, then ephemeral
+//! What waits for one client, in lanes: emergency stops first, then answers, then entries by priority, then ephemeral
 //! messages. Bounded: a client that does not read as fast as its conversations run is told their
 //! heads instead of their entries, and pulls. Pushes of a conversation leave in strictly rising
 //! order: an older one is dropped, a gap is passed on.
@@ -6,6 +6,7 @@
 //! Pure. Not here: the socket.
 
 mod told;
+mod urgent;
 mod waiting;
 
 use std::collections::{HashMap, VecDeque};
@@ -17,6 +18,8 @@ use protocol::wire::{Pong, Priority};
 use protocol::{AccountId, ConversationId, Frame, SequenceNumber};
 
 use self::told::{Order, Told};
+use self::urgent::Urgent;
+pub use self::urgent::UrgentKey;
 use self::waiting::{Item, LANES, Waiting, lane};
 use crate::shared_frame::SharedFrame;
 
@@ -85,6 +88,10 @@ pub struct Outbox {
     limits: Limits,
     /// Nothing but answers goes out before the session is welcomed.
     is_open: bool,
+    /// Goes before everything.
+    welcome: Option<SharedFrame>,
+    /// Emergency stops: each waits once, however often it is told.
+    urgent: Urgent,
     answers: VecDeque<SharedFrame>,
     answer_bytes: usize,
     lanes: [VecDeque<ConversationId>; LANES],
@@ -127,10 +134,14 @@ impl Outbox {
     /// The session is welcomed: from now on everything may go out.
     pub fn welcome(&mut self, welcome: &Frame) {
         // The client learns from it whether there is compression.
-        let welcome = SharedFrame::uncompressed(welcome.to_bytes());
-        self.answer_bytes += welcome.len();
-        self.answers.push_back(welcome);
+        self.welcome = Some(SharedFrame::uncompressed(welcome.to_bytes()));
         self.is_open = true;
+    }
+
+    /// Of an emergency stop: goes before all that waits. Returns whether it waits from now on. They
+    /// are as many as stops are in force, which is bounded.
+    pub fn urgent(&mut self, key: UrgentKey, frame: SharedFrame) -> bool {
+        self.urgent.put(key, frame)
     }
 
     /// An answer, or another frame that goes before all conversations.
@@ -163,6 +174,7 @@ impl Outbox {
             self.conversations = HashMap::new();
             self.lanes = Default::default();
         }
+        self.urgent.rest();
         if self.ephemeral.is_empty() {
             self.ephemeral = HashMap::new();
             self.ephemeral_order = VecDeque::new();
@@ -266,6 +278,11 @@ impl Outbox {
 
     /// The next frame to write, as it travels. `now_ms` is the clock since the epoch.
     pub fn pop(&mut self, now_ms: u64, zstd: bool) -> Option<Bytes> {
+        if self.is_open
+            && let Some(frame) = self.welcome.take().or_else(|| self.urgent.pop())
+        {
+            return Some(frame.bytes(zstd).clone());
+        }
         if let Some(frame) = self.answers.pop_front() {
             self.answer_bytes -= frame.len();
             return Some(frame.bytes(zstd).clone());
@@ -297,6 +314,8 @@ impl Outbox {
         *self = Self {
             answer_bytes: self.answer_bytes,
             answers,
+            is_open: self.welcome.is_some(),
+            welcome: self.welcome.take(),
             limits: self.limits,
             ..Self::default()
         };

@@ -6,6 +6,8 @@
 //!
 //! Longer than 400 lines, so that the order of the locks can be seen in one place.
 
+mod reach;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +18,7 @@ use protocol::id::ConversationKind;
 use protocol::kind::client;
 use protocol::wire::{Membership, MembershipNotice};
 use protocol::{AccountId, ConversationId, Frame, SequenceNumber, SessionId};
+use tokio::time::Instant;
 
 use crate::handle::SessionHandle;
 use crate::outbox::{EphemeralKey, Push};
@@ -37,6 +40,8 @@ struct Local {
     groups: BTreeSet<ConversationId>,
     /// As of when `groups` is: a membership entry moved it then, or an answer was asked for then.
     known_at: Tick,
+    /// The same by the clock, for those who ask how old it is.
+    heard_at: Option<Instant>,
 }
 
 /// What the router has to be told.
@@ -124,6 +129,7 @@ impl Registry {
                 return Err(Overtaken);
             }
             local.known_at = asked_at;
+            local.heard_at = Some(Instant::now());
             let now = groups.iter().map(|(group, _)| *group).collect();
             std::mem::replace(&mut local.groups, now)
         };
@@ -175,6 +181,7 @@ impl Registry {
         for (account, is_out) in left {
             if let Some(mut local) = self.accounts.get_mut(&account) {
                 local.known_at = now;
+                local.heard_at = Some(Instant::now());
                 if is_out {
                     local.groups.remove(&conversation);
                 }
@@ -183,6 +190,7 @@ impl Registry {
         for account in moved.joined {
             let is_news = self.accounts.get_mut(&account).is_some_and(|mut local| {
                 local.known_at = now;
+                local.heard_at = Some(Instant::now());
                 local.groups.insert(conversation)
             });
             if is_news {

@@ -10,7 +10,8 @@ use protocol::kind::method;
 use protocol::wire::internal::{Fanout, FanoutEphemeral, HeadHints, MembershipMoved};
 use protocol::{AccountId, ConversationId, Refusal, SequenceNumber};
 use service_kit::peers::{PeerEvent, PeerEvents};
-use service_kit::rpc;
+use service_kit::rpc::{self, Urgent};
+use tokio::sync::mpsc;
 
 use crate::gateway::Gateway;
 use crate::outbox::EphemeralKey;
@@ -20,15 +21,43 @@ use crate::{events, notices};
 
 /// Runs until the drain.
 pub async fn run(gateway: Arc<Gateway>, mut routers: PeerEvents) {
+    if let Some(urgent) = routers.take_urgent() {
+        gateway
+            .drain()
+            .spawn(urgently(Arc::clone(&gateway), urgent));
+    }
     while let Some(event) = routers.next().await {
         match event {
-            PeerEvent::Up(router) => gateway.router_up(router),
+            PeerEvent::Up(router) => {
+                gateway.router_up(router);
+                gateway.meet_gateways();
+            }
             PeerEvent::Moved => gateway.routers_moved(),
             PeerEvent::Notice { method, body, .. } => {
                 if let Err(refusal) = take(&gateway, method, body) {
                     events::notice_refused(method, &refusal);
                 }
             }
+        }
+    }
+}
+
+/// What overtakes everything else: emergency stops. Until the drain.
+async fn urgently(gateway: Arc<Gateway>, mut notices: mpsc::Receiver<Urgent>) {
+    loop {
+        let notice = tokio::select! {
+            notice = notices.recv() => notice,
+            () = gateway.drain().draining() => None,
+        };
+        let Some(Urgent { method, body }) = notice else {
+            return;
+        };
+        let heard = match method {
+            method::ESTOP_GOSSIP => gateway.hear_gossip(body),
+            other => Err(Refusal::bad_request(format!("no method {other}"))),
+        };
+        if let Err(refusal) = heard {
+            events::notice_refused(method, &refusal);
         }
     }
 }
@@ -72,6 +101,7 @@ fn moved(gateway: &Arc<Gateway>, notice: MembershipMoved) -> Result<(), Refusal>
         let new = registry.moved(conversation, moved, &membership);
         (new, Routes::default())
     });
+    gateway.hurry_estops();
     gateway.ask(conversation);
     Ok(())
 }

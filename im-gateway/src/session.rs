@@ -9,23 +9,26 @@
 
 mod bucket;
 mod in_flight;
+mod words;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message;
 use protocol::error::decode_body;
 use protocol::kind::client;
 use protocol::limits::{
     COMPRESS_ABOVE_BYTES, CONTENT_BYTES_MAX, FRAME_BYTES_MAX, PAGES_IN_FLIGHT_MAX, PROTOCOL_VERSION,
 };
 use protocol::wire::internal::MembershipsPage;
-use protocol::wire::{self, Account, Error, Feature, GoAway, Hello, Limits, Ping, Pong, Welcome};
-use protocol::{ErrorCode, Frame, Refusal, SessionId};
+use protocol::wire::{self, Account, EmergencyStop, Feature, Hello, Limits, Ping, Pong, Welcome};
+use protocol::{ClientMessageId, ErrorCode, Frame, Refusal, SessionId, estop};
 use tokio::time::Instant;
 
 use self::bucket::{Bucket, is_emergency};
 use self::in_flight::InFlight;
+pub use self::words::go_away;
+use self::words::{answer, confirmed, error, millis, wrong_state};
 use crate::config::SessionConfig;
 use crate::marks;
 
@@ -77,6 +80,8 @@ pub enum Next {
     Pass(Passed),
     /// These are passed on, newest only.
     Marks(wire::Marks),
+    /// The robot has acted on these emergency stops.
+    Confirmed(BTreeSet<ClientMessageId>),
     /// This is written last, and the connection closed.
     Close(Frame),
 }
@@ -96,6 +101,8 @@ pub struct Introduction {
     pub history_generation: u64,
     /// How often the client is to say that it is there, in milliseconds.
     pub heartbeat_interval_ms: u32,
+    /// The emergency stops that it holds for being in force.
+    pub latched: BTreeSet<ClientMessageId>,
 }
 
 /// A request on its way to the logic tier.
@@ -182,7 +189,7 @@ impl Session {
         introduction: &Introduction,
         account: Account,
         page: MembershipsPage,
-        gateways: Vec<String>,
+        (gateways, estops): (Vec<String>, Vec<EmergencyStop>),
         now: Now,
     ) -> Frame {
         let correlation = self.leave_authentication(State::Established);
@@ -201,6 +208,7 @@ impl Session {
             more_memberships: page.more,
             gateways,
             history_generation: page.history_generation,
+            estops,
         };
         answer(client::WELCOME, correlation, &welcome)
     }
@@ -247,6 +255,10 @@ impl Session {
             Ok(hello) => hello,
             Err(refusal) => return self.close(correlation, &refusal),
         };
+        let latched = match estop::ids(&hello.latched_stop_ids) {
+            Ok(latched) => latched,
+            Err(refusal) => return self.close(correlation, &refusal),
+        };
         if hello.min_version > PROTOCOL_VERSION || hello.max_version < PROTOCOL_VERSION {
             let refusal = Refusal::new(
                 ErrorCode::UnsupportedVersion,
@@ -265,6 +277,7 @@ impl Session {
             token: hello.token,
             history_generation: hello.history_generation,
             heartbeat_interval_ms: self.rules.heartbeat_for(hello.heartbeat_interval_ms),
+            latched,
         })
     }
 
@@ -277,7 +290,12 @@ impl Session {
                 Ok(marks) => Next::Marks(marks),
                 Err(refusal) => self.close(frame.correlation, &refusal),
             },
+            client::ESTOP_CONFIRM => match confirmed(frame.body) {
+                Ok(stops) => Next::Confirmed(stops),
+                Err(refusal) => self.close(frame.correlation, &refusal),
+            },
             client::HELLO => self.close(frame.correlation, &wrong_state("a second Hello")),
+            kind if client::ANSWERED_BY_GATEWAY.contains(&kind) => self.request(frame, now.at),
             kind if client::PASSED_TO_LOGIC.contains(&kind) => self.request(frame, now.at),
             // No answer has its correlation: that would be the last word.
             _ if frame.correlation == 0 => Next::Nothing,
@@ -310,11 +328,14 @@ impl Session {
             let refusal = Refusal::new(ErrorCode::BadFrame, "a request has a correlation, not 0");
             return self.close(0, &refusal);
         }
+        // However much else it asks: a stop is never held up.
+        let is_stop = frame.kind == client::ESTOP;
         let requests_max = self.rules.requests_in_flight_max;
-        if let Err(refusal) = self.in_flight.check(frame.kind, requests_max) {
+        if !is_stop && let Err(refusal) = self.in_flight.check(frame.kind, requests_max) {
             return refused(&refusal);
         }
-        if let Err(wait) = self.bucket.take(now)
+        if !is_stop
+            && let Err(wait) = self.bucket.take(now)
             && !is_emergency(&frame)
         {
             let most = self.rules.requests_per_second;
@@ -359,38 +380,6 @@ impl Session {
             pages_in_flight_max: some(PAGES_IN_FLIGHT_MAX),
         }
     }
-}
-
-/// The last word of a server that is going down, or whose session was replaced.
-#[must_use]
-pub fn go_away(reason: &str, grace: Duration, reconnect: bool) -> Frame {
-    let go_away = GoAway {
-        reason: reason.to_owned(),
-        grace_ms: millis(grace),
-        reconnect,
-    };
-    Frame::notice(client::GO_AWAY, &go_away)
-}
-
-fn wrong_state(message: impl Into<String>) -> Refusal {
-    Refusal::new(ErrorCode::WrongState, message)
-}
-
-fn error(correlation: u32, refusal: &Refusal) -> Frame {
-    let error: Error = refusal.to_wire();
-    answer(client::ERROR, correlation, &error)
-}
-
-fn answer(kind: u16, correlation: u32, message: &impl Message) -> Frame {
-    Frame {
-        correlation,
-        ..Frame::notice(kind, message)
-    }
-}
-
-/// At least 1, so that a wait is never read as none.
-fn millis(wait: Duration) -> u32 {
-    u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).max(1)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The logic tier as the gateway asks it: methods 201 to 205 of `internal.proto`.
+//! The logic tier as the gateway asks it: methods 201 to 205 and 212 to 214 of `internal.proto`.
 
 use std::time::Duration;
 
@@ -6,11 +6,12 @@ use bytes::Bytes;
 use prost::Message;
 use protocol::kind::method;
 use protocol::limits::MEMBERSHIPS_PER_PAGE_MAX;
-use protocol::wire::Account;
 use protocol::wire::internal::{
     AccountMarks, Authenticate, Authenticated, CheckMembers, CheckedMembers, ClientReply,
-    ClientRequest, Memberships, MembershipsPage,
+    ClientRequest, EstopCommit, EstopList, EstopTargets, ListEstopRecords, MembersPage,
+    Memberships, MembershipsPage,
 };
+use protocol::wire::{Account, SendAck};
 use protocol::{AccountId, Refusal, SessionId};
 use service_kit::peers::{Peers, StickyLink};
 use service_kit::rpc;
@@ -94,6 +95,27 @@ impl Upstream {
         .await
     }
 
+    /// Stores an emergency stop or a release for whoever sent it.
+    pub async fn store_estop(
+        &self,
+        commit: &EstopCommit,
+        timeout: Duration,
+    ) -> Result<SendAck, Refusal> {
+        self.ask_within(&[], method::ESTOP_COMMIT, commit, timeout)
+            .await
+    }
+
+    /// The emergency stops that the store has: in force and released last, or these.
+    pub async fn estop_records(&self, stop_ids: Vec<Bytes>) -> Result<EstopList, Refusal> {
+        let question = ListEstopRecords { stop_ids };
+        self.ask(&[], method::ESTOP_RECORDS, &question).await
+    }
+
+    /// A page of the robots that an emergency stop concerns.
+    pub async fn estop_targets(&self, question: &EstopTargets) -> Result<MembersPage, Refusal> {
+        self.ask(&[], method::ESTOP_TARGETS, question).await
+    }
+
     /// Passes a client's request on, before this returns, so that a client's requests arrive in
     /// their order. The future is its answer.
     pub fn pass(
@@ -136,10 +158,21 @@ impl Upstream {
         method: u16,
         question: &impl Message,
     ) -> Result<M, Refusal> {
+        self.ask_within(key, method, question, QUESTION_TIMEOUT)
+            .await
+    }
+
+    async fn ask_within<M: Message + Default>(
+        &self,
+        key: &[u8],
+        method: u16,
+        question: &impl Message,
+        timeout: Duration,
+    ) -> Result<M, Refusal> {
         let answer = self
             .logics
             .any_link(key)?
-            .call(method, rpc::encode(question), QUESTION_TIMEOUT)
+            .call(method, rpc::encode(question), timeout)
             .await?;
         rpc::decode(answer).map_err(of_another_release)
     }

@@ -219,6 +219,12 @@ impl View {
         self.candidates.contains(&account)
     }
 
+    /// Local accounts that are members as far as anybody knows.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<AccountId> {
+        self.candidates.iter().copied().collect()
+    }
+
     /// Whether nobody here has anything to do with the group any more.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use protocol::kind::client;
 use protocol::wire::internal::Appended;
 use protocol::wire::{Account, EntryKind};
-use protocol::{ClientMessageId, ConversationId, Refusal};
+use protocol::{AccountId, ClientMessageId, ConversationId, Refusal};
 use service_kit::rpc::Peer;
 
 use crate::store::Caller;
@@ -54,6 +54,18 @@ pub(crate) fn appended(
     }
     tracing::debug!(session = caller.session.0, account = caller.account.0, %conversation,
         message_id = %id, sequence = appended.sequence, duplicate = appended.duplicate, "stored");
+}
+
+/// The audit is the entry in the log, and the row in the store.
+pub(crate) fn estop_stored(
+    account: AccountId,
+    conversation: ConversationId,
+    kind: EntryKind,
+    appended: &Appended,
+) {
+    metrics::counter!("im_logic_estops_total").increment(1);
+    tracing::warn!(account = account.0, %conversation, kind = kind.as_str_name(),
+        sequence = appended.sequence, duplicate = appended.duplicate, "an emergency is stored");
 }
 
 pub(crate) fn ephemeral_passed(caller: Caller, conversation: ConversationId) {

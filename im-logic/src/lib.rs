@@ -2,7 +2,7 @@
 //!
 //! Read in this order. [`send`] decides, without waiting, whether a message may be sent; [`members`]
 //! and [`directory`] are what it knows, [`lanes`] keeps the order of what has to wait for more, and
-//! [`dispatch`] carries it out. Then who somebody is, [`authenticate`], and everything that is
+//! [`dispatch`] carries it out, [`estop`] in an emergency. Then who somebody is, [`authenticate`], and everything that is
 //! asked more rarely: [`groups`], [`listing`], [`accounts`], [`history`], [`online`]. The shell: [`store`],
 //! [`node`], [`service`], [`config`].
 
@@ -13,6 +13,7 @@ pub mod lanes;
 pub mod members;
 
 pub mod dispatch;
+pub mod estop;
 
 pub mod authenticate;
 

@@ -200,7 +200,9 @@ fn target(said: &Content) -> Result<Option<SequenceNumber>, Refusal> {
         | Content::Command(_)
         | Content::StepUpdate(_)
         | Content::Summary(_)
-        | Content::Membership(_) => return Ok(None),
+        | Content::Membership(_)
+        | Content::Estop(_)
+        | Content::EstopRelease(_) => return Ok(None),
     };
     if target == 0 {
         return Err(Refusal::bad_request("target_sequence: missing"));
@@ -231,6 +233,10 @@ fn said(kind: i32, content: &[u8]) -> Result<(EntryKind, Content), Refusal> {
         | EntryKind::Summary
         | EntryKind::Recall
         | EntryKind::Edit => {}
+        EntryKind::Estop | EntryKind::EstopRelease => {
+            let why = "kind: an emergency stop travels in a frame of kind 56";
+            return Err(Refusal::bad_request(why));
+        }
         EntryKind::Unspecified => return Err(Refusal::bad_request("kind: missing")),
         EntryKind::Membership | EntryKind::Placeholder | EntryKind::Recalled => {
             let why = format!("kind: only the server writes {}", kind.as_str_name());

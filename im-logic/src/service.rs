@@ -20,13 +20,14 @@ use crate::accounts::Accounts;
 use crate::authenticate::Authentication;
 use crate::directory::Directory;
 use crate::dispatch::Dispatch;
+use crate::estop::Estops;
 use crate::events;
 use crate::groups::Groups;
 use crate::history::History;
 use crate::listing::Listing;
 use crate::members::Members;
 use crate::online::Online;
-use crate::store::{Caller, Deadline, Store};
+use crate::store::{Caller, Deadline, Store, To};
 
 /// Who may link to a logic process.
 pub const PEERS: &[&str] = &["im-gateway"];
@@ -43,6 +44,8 @@ pub struct Service {
     accounts: Accounts,
     history: History,
     online: Online,
+    estops: Estops,
+    store: Store,
 }
 
 /// What a service is made of.
@@ -112,6 +115,8 @@ impl Service {
                 Arc::clone(&members),
                 store.clone(),
             ),
+            estops: Estops::new(Arc::clone(&directory), store.clone()),
+            store: store.clone(),
             listing: Listing::new(Arc::clone(&directory), Arc::clone(&members), store.clone()),
             accounts: Accounts::new(parts.fleet, Arc::clone(&directory), store.clone()),
             history: History::new(store),
@@ -142,6 +147,20 @@ impl Service {
                 reply(self.listing.check(request, deadline).await)
             }
             method::MEMBERSHIPS => self.listing.memberships(body, deadline).await,
+            method::ESTOP_COMMIT => {
+                let request = rpc::decode(body)?;
+                reply(self.estops.commit(request, deadline).await)
+            }
+            method::ESTOP_RECORDS => {
+                let passed = self
+                    .store
+                    .pass(To::Any(&[]), method::ESTOP_LIST, body, deadline);
+                passed.await
+            }
+            method::ESTOP_TARGETS => {
+                let request = rpc::decode(body)?;
+                reply(self.estops.targets(request, deadline).await)
+            }
             other => Err(Refusal::new(
                 ErrorCode::UnknownKind,
                 format!("the logic has no method {other}"),

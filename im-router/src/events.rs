@@ -67,6 +67,10 @@ pub(crate) fn resync(gateways: usize) {
     );
 }
 
+pub(crate) fn estop_passed(gateways: usize) {
+    metrics::counter!("im_router_estop_notices_total").increment(gateways as u64);
+}
+
 pub(crate) fn ephemeral_passed(conversation: ConversationId, gateways: usize) {
     metrics::counter!("im_router_ephemeral_messages_total").increment(1);
     tracing::trace!(%conversation, gateways, "ephemeral fan-out");

@@ -179,6 +179,20 @@ impl Gateways {
         }
     }
 
+    /// What a gateway knows of emergency stops, to all others, however much waits for them: nothing
+    /// here decides whom they concern. Whoever has no room even in the urgent lane misses it; it is
+    /// said again.
+    pub fn pass_estop(&self, from: &Peer, gossip: &Bytes) {
+        let inner = self.inner.lock();
+        let others = inner.outlets.iter().filter(|(to, _)| **to != link(from));
+        let mut told = 0;
+        for (_, outlet) in others {
+            let notified = outlet.peer.notify(method::ESTOP_GOSSIP, gossip.clone());
+            told += usize::from(notified.is_ok());
+        }
+        events::estop_passed(told);
+    }
+
     fn tell(&self, inner: &mut Inner, link: LinkId, notice: Notice, instead: &Instead<'_>) {
         let Some(outlet) = inner.outlets.get_mut(&link) else {
             return;

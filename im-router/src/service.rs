@@ -1,4 +1,4 @@
-//! What gateways, stores and logic say to the router: methods 301 to 306 of `internal.proto`.
+//! What gateways, stores and logic say to the router: methods 301 to 310 of `internal.proto`.
 //!
 //! A shell: it parses, and tells [`Gateways`]. Everything happens before the first wait, so that
 //! what one link says is done in the order in which it is said.
@@ -95,6 +95,7 @@ impl Service {
             (STORE, method::COMMITS) => self.commits(peer, rpc::decode(body)?),
             (STORE, method::HEADS) => self.heads(rpc::decode(body)?)?,
             (LOGIC, method::PASS_EPHEMERAL) => self.ephemeral(rpc::decode(body)?)?,
+            (GATEWAY, method::PASS_ESTOP) => self.gateways.pass_estop(peer, &body),
             (GATEWAY, method::UNREGISTER) => self.unregister(peer, rpc::decode(body)?)?,
             (_, other) => return Err(unknown(peer, other)),
         }

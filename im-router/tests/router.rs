@@ -10,8 +10,8 @@ use prost::Message;
 use protocol::kind::{client, method};
 use protocol::limits::FRAME_BYTES_MAX;
 use protocol::wire::internal::{
-    Commit, Commits, Fanout, FanoutEphemeral, HeadHints, Heads, MembershipMoved, PassEphemeral,
-    Register, Registered, Unregister,
+    Commit, Commits, EstopGossip, Fanout, FanoutEphemeral, HeadHints, Heads, MembershipMoved,
+    PassEphemeral, Register, Registered, Unregister,
 };
 use protocol::wire::{Entry, Ephemeral, Head, MemberChange, Push};
 use protocol::{AccountId, ConversationId, ErrorCode, FrameCodec};
@@ -291,6 +291,25 @@ async fn ephemeral_messages_are_passed_on_as_client_frames() {
     let passed: FanoutEphemeral = one.take(method::FANOUT_EPHEMERAL).await;
     assert_eq!((passed.sender, passed.key.as_str()), (10, "step/s1"));
     assert_eq!(open::<Ephemeral>(&passed.frame, client::EPHEMERAL), message);
+}
+
+#[tokio::test]
+async fn a_stop_goes_to_all_other_gateways_whoever_has_members() {
+    let world = World::start().await;
+    let first = world.gateway(1, &[], &[]).await;
+    let mut second = world.gateway(2, &[], &[]).await;
+    let mut third = world.gateway(3, &[7], &[5]).await;
+    let gossip = EstopGossip {
+        gateway_id: 1,
+        ask: true,
+        ..EstopGossip::default()
+    };
+    let body = rpc::encode(&gossip);
+    first.link.try_notify(method::PASS_ESTOP, body).unwrap();
+    for gateway in [&mut second, &mut third] {
+        let told: EstopGossip = gateway.take(method::ESTOP_GOSSIP).await;
+        assert_eq!(told, gossip);
+    }
 }
 
 #[tokio::test]

@@ -3,18 +3,22 @@
 //!
 //! [`Engine`] is the writer's own, [`Readers`] are everybody's. Not here: SQL.
 
+mod found;
+
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use protocol::wire::{Account, AccountKind, CapabilityCard, Entry, Head, MemberMarks, Membership};
+use protocol::estop::{Release, Stop};
+use protocol::wire::{Account, AccountKind, CapabilityCard, Head, Membership};
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
 use thiserror::Error;
 
+pub use self::found::{History, Lacking, LackingRows, MemberRows};
 use crate::backup::BackupError;
 use crate::events;
-use crate::read::{Span, Stay};
+use crate::read::Span;
 use crate::retention::{Kept, Log};
 use crate::shard::{Append, BatchPlan, ConversationState, Known};
 
@@ -139,6 +143,23 @@ pub trait Readers: Clone + Send + Sync + 'static {
         conversations: &[Bytes],
     ) -> impl Future<Output = Result<Option<Vec<u64>>, EngineError>> + Send;
 
+    /// The emergency stops in force, the oldest first, at most so many, and after them as many of
+    /// those that were released last.
+    fn estops(&self, limit: u32) -> impl Future<Output = Result<Vec<Stop>, EngineError>> + Send;
+
+    /// These, as far as they are there.
+    fn estops_of(
+        &self,
+        stops: &[ClientMessageId],
+    ) -> impl Future<Output = Result<Vec<Stop>, EngineError>> + Send;
+
+    /// The robots of the fleet with a greater id than `after`, without capabilities.
+    fn robots(
+        &self,
+        after: AccountId,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Account>, EngineError>> + Send;
+
     /// The account of this name, if there is one. The inner error: it is of another kind.
     fn account_of_kind(
         &self,
@@ -261,6 +282,17 @@ pub enum Chore {
         /// The last one that goes.
         up_to: SequenceNumber,
     },
+    /// Latches an emergency stop, unless it is there, in force or released.
+    Latch(Stop),
+    /// Releases stops of one scope; one that nobody has latched is released in advance.
+    Release {
+        /// The stops.
+        stops: Vec<ClientMessageId>,
+        /// Where they were sent to.
+        conversation: ConversationId,
+        /// By whom, and why.
+        release: Release,
+    },
     /// Drops ids that were made before this, by the time in them, the oldest first.
     ForgetIds {
         /// Milliseconds since the Unix epoch.
@@ -306,58 +338,6 @@ pub enum Done {
     Forgotten(u64),
     /// Of the others.
     Written,
-}
-
-/// What a page of history is made from.
-#[derive(Debug)]
-pub struct History {
-    /// The entries of the span, dense and in its order, not yet veiled.
-    pub entries: Vec<Entry>,
-    /// The head of the conversation.
-    pub head: SequenceNumber,
-    /// Entries up to this one are gone by retention.
-    pub trimmed: SequenceNumber,
-    /// All stays of the account in it.
-    pub stays: Vec<Stay>,
-    /// Whether a member may read what was before it joined.
-    pub history_open: bool,
-}
-
-/// Who is in a conversation, a page of it.
-#[derive(Debug)]
-pub struct MemberRows {
-    /// By rising id, without capabilities.
-    pub members: Vec<Account>,
-    /// The newest membership entry.
-    pub membership: SequenceNumber,
-    /// The newest entry.
-    pub head: SequenceNumber,
-}
-
-/// Which entry, and who comes after whom.
-#[derive(Debug, Clone, Copy)]
-pub struct Lacking {
-    /// The entry.
-    pub sequence: SequenceNumber,
-    /// Whether it is lacked as long as it is not read.
-    pub read: bool,
-    /// Members with a greater id.
-    pub after: AccountId,
-    /// At most so many.
-    pub limit: u32,
-}
-
-/// Who lacks an entry.
-#[derive(Debug)]
-pub struct LackingRows {
-    /// The head of the conversation.
-    pub head: SequenceNumber,
-    /// Whether the asker is a member.
-    pub asker_is_member: bool,
-    /// By rising id.
-    pub members: Vec<MemberMarks>,
-    /// How many are entitled to it, have marked it as delivered, and as read.
-    pub counts: (u32, u32, u32),
 }
 
 /// An account keeps the kind it was made with: a name is one account's for ever.

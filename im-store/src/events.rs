@@ -4,9 +4,16 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use protocol::{ConversationId, Refusal, SequenceNumber};
+use protocol::{AccountId, ClientMessageId, ConversationId, Refusal, SequenceNumber};
 
 use crate::engine::EngineError;
+
+/// A stop is latched, or stops are released: the audit is the row and the entry.
+pub(crate) fn estop_written(id: ClientMessageId, by: AccountId, is_stop: bool) {
+    let what = if is_stop { "stop" } else { "release" };
+    metrics::counter!("im_store_estops_total", "what" => what).increment(1);
+    tracing::warn!(%id, %by, what, "an emergency stop or its release is stored");
+}
 
 /// Another owner of the same database was faster or in the way; the batch is decided anew.
 pub(crate) fn commit_lost() {

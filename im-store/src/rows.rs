@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use protocol::estop::{Release, Stop};
 use protocol::wire::{Entry, EntryKind, Head, MemberMarks, Membership};
-use protocol::{AccountId, ConversationId, SequenceNumber};
+use protocol::{AccountId, ConversationId, ErrorCode, Refusal, SequenceNumber};
 
-use crate::engine::{EngineError, conversation_id, integer, number};
+use crate::engine::{EngineError, conversation_id, integer, message_id, number};
 use crate::read::{Span, Stay};
 use crate::retention::{Kept, Log};
 use crate::shard::{Target, TargetKey};
@@ -41,6 +42,87 @@ pub(crate) type LogRow = (Vec<u8>, i64, i64, i64);
 
 /// account, delivered, read.
 pub(crate) type MarksRow = (i64, i64, i64);
+
+/// stop, conversation, fleet, sender, reason, sent_at_ms, released_at_ms, released_by,
+/// release_reason.
+pub(crate) type StopRow = (Vec<u8>, Vec<u8>, i64, i64, Vec<u8>, i64, i64, i64, Vec<u8>);
+
+/// The columns of a stop.
+macro_rules! stop_columns {
+    () => {
+        "stop, conversation, fleet, sender, reason, sent_at_ms, released_at_ms, released_by, \
+         release_reason"
+    };
+}
+
+/// Those in force.
+pub(crate) const STOPS_IN_FORCE: &str = concat!(
+    "SELECT ",
+    stop_columns!(),
+    " FROM estops WHERE released_at_ms = 0 ORDER BY stop LIMIT ?"
+);
+
+/// Those that were released last.
+pub(crate) const STOPS_RELEASED: &str = concat!(
+    "SELECT ",
+    stop_columns!(),
+    " FROM estops WHERE released_at_ms > 0 ORDER BY released_at_ms DESC LIMIT ?"
+);
+
+/// One.
+pub(crate) const STOP: &str = concat!("SELECT ", stop_columns!(), " FROM estops WHERE stop = ?");
+
+/// A new one: stop, conversation, fleet, sender, reason, sent_at_ms, stored_at_ms, released_at_ms,
+/// released_by, release_reason.
+pub(crate) const NEW_STOP: &str = "INSERT INTO estops (stop, conversation, fleet, sender, reason, \
+     sent_at_ms, stored_at_ms, released_at_ms, released_by, release_reason) \
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+/// The end of one.
+pub(crate) const END_STOP: &str = "UPDATE estops SET released_at_ms = ?, released_by = ?, \
+     release_reason = ? WHERE stop = ? AND released_at_ms = 0";
+
+/// The robots of the fleet.
+pub(crate) const ROBOTS: &str = "SELECT account, kind, name, NULL FROM accounts \
+     WHERE kind = ? AND account > ? ORDER BY account LIMIT ?";
+
+pub(crate) fn stop(row: StopRow) -> Result<Stop, EngineError> {
+    let (id, conversation, fleet, sender, reason, sent_at, released_at, by, why) = row;
+    let text = |bytes: Vec<u8>| {
+        String::from_utf8(bytes).map_err(|_| EngineError::Damaged("why somebody stopped"))
+    };
+    Ok(Stop {
+        id: message_id(&id)?,
+        conversation: conversation_id(&conversation)?,
+        fleet: fleet != 0,
+        sender: AccountId(number(sender)),
+        reason: text(reason)?,
+        sent_at_ms: number(sent_at),
+        stored: true,
+        release: match released_at {
+            0 => None,
+            at => Some(Release {
+                at_ms: number(at),
+                by: AccountId(number(by)),
+                reason: text(why)?,
+            }),
+        },
+    })
+}
+
+/// Whether this stop may be latched beside the one of its id that is there.
+pub(crate) fn is_same_stop(known: &Stop, new: &Stop) -> bool {
+    // Account 0: it was released before anybody knew it.
+    known.sender == AccountId(0) || (known.sender, known.scope()) == (new.sender, new.scope())
+}
+
+/// Of a stop that is there already under this id, and is another.
+pub(crate) fn other_stop() -> Refusal {
+    Refusal::new(
+        ErrorCode::Conflict,
+        "client_message_id: it is the id of another stop, or of one of another place",
+    )
+}
 
 /// The numbers of a span as SQL has them: after, before.
 pub(crate) const fn bounds(span: &Span) -> (i64, i64) {

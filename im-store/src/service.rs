@@ -1,6 +1,8 @@
-//! What the logic tier may ask of the store: methods 101 to 110 of `internal.proto`.
+//! What the logic tier may ask of the store: methods 101 to 110, and those from 125 on, of `internal.proto`.
 //!
 //! A shell: it parses, asks the writer or the readers, and encodes. Not here: any decision.
+
+mod estops;
 
 use std::sync::Arc;
 
@@ -79,6 +81,9 @@ impl<R: Readers> Service<R> {
             method::STORE_MEMBERSHIPS => self.memberships(rpc::decode(body)?).await,
             method::MEMBERS => self.members(rpc::decode(body)?).await,
             method::LACKING => self.lacking(rpc::decode(body)?).await,
+            method::ESTOP_WRITE => estops::write(&self.writer, rpc::decode(body)?).await,
+            method::ESTOP_LIST => estops::list(&self.readers, &rpc::decode(body)?).await,
+            method::ESTOP_ROBOTS => estops::robots(&self.readers, &rpc::decode(body)?).await,
             other => Err(Refusal::new(
                 ErrorCode::UnknownKind,
                 format!("the store has no method {other}"),
@@ -87,23 +92,7 @@ impl<R: Readers> Service<R> {
     }
 
     async fn append(&self, append: internal::Append) -> Result<Bytes, Refusal> {
-        let kind = EntryKind::try_from(append.kind)
-            .map_err(|_| Refusal::bad_request(format!("kind: {} is unknown", append.kind)))?;
-        let stored = self
-            .writer
-            .append(Append {
-                conversation: ConversationId::from_slice(&append.conversation_id)?,
-                sender: AccountId(append.sender),
-                message_id: ClientMessageId::from_slice(&append.client_message_id)?,
-                kind,
-                priority: append.priority(),
-                deliver_before_ms: append.deliver_before_ms,
-                changes: append.changes.iter().map(change).collect(),
-                target: (append.target_sequence != 0)
-                    .then_some(SequenceNumber(append.target_sequence)),
-                content: append.content,
-            })
-            .await?;
+        let stored = self.writer.append(parse(append)?).await?;
         Ok(rpc::encode(&internal::Appended {
             sequence: stored.sequence.0,
             committed_at_ms: stored.committed_at_ms,
@@ -322,6 +311,23 @@ impl<R: Readers> Service<R> {
             read,
         }))
     }
+}
+
+/// One message, from the wire.
+fn parse(append: internal::Append) -> Result<Append, Refusal> {
+    let kind = EntryKind::try_from(append.kind)
+        .map_err(|_| Refusal::bad_request(format!("kind: {} is unknown", append.kind)))?;
+    Ok(Append {
+        conversation: ConversationId::from_slice(&append.conversation_id)?,
+        sender: AccountId(append.sender),
+        message_id: ClientMessageId::from_slice(&append.client_message_id)?,
+        kind,
+        priority: append.priority(),
+        deliver_before_ms: append.deliver_before_ms,
+        changes: append.changes.iter().map(change).collect(),
+        target: (append.target_sequence != 0).then_some(SequenceNumber(append.target_sequence)),
+        content: append.content,
+    })
 }
 
 fn no_such_entry(sequence: SequenceNumber) -> Refusal {

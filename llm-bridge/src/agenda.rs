@@ -185,7 +185,9 @@ impl Agenda {
             | Content::Text(_)
             | Content::Command(_)
             | Content::Recall(_)
-            | Content::Edit(_) => None,
+            | Content::Edit(_)
+            | Content::Estop(_)
+            | Content::EstopRelease(_) => None,
         }
     }
 
@@ -288,7 +290,9 @@ pub fn world_in(content: Content) -> Option<Bytes> {
         | Content::Summary(_)
         | Content::Membership(_)
         | Content::Recall(_)
-        | Content::Edit(_) => None,
+        | Content::Edit(_)
+        | Content::Estop(_)
+        | Content::EstopRelease(_) => None,
     }
 }
 

@@ -172,6 +172,8 @@ impl Bridge {
                     post.raise_head(up_to);
                 }
             }
+            Event::EmergencyStop(stop) => events::stopped(&stop),
+            Event::EmergencyReleased(stop) => events::released(&stop),
             Event::Ephemeral(_) => events::progress_told(),
             Event::Connected => {
                 self.gate.set_ready();

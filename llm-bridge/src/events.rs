@@ -4,6 +4,7 @@
 
 use std::fmt::Display;
 
+use client_sdk::estop::Stop;
 use client_sdk::{ConversationId, Error, SendError};
 use protocol::wire::{Outcome, StepState};
 use protocol::{ClientMessageId, SequenceNumber};
@@ -13,6 +14,17 @@ use crate::provider::{ModelError, Reply};
 pub(crate) fn connected() {
     metrics::counter!("im_bridge_connections_total").increment(1);
     tracing::info!("connected");
+}
+
+/// Nothing is commanded where it concerns somebody until it is released.
+pub(crate) fn stopped(stop: &Stop) {
+    metrics::counter!("im_bridge_emergency_stops_total").increment(1);
+    tracing::warn!(id = %stop.id, fleet = stop.fleet, conversation = %stop.conversation,
+        "an emergency stop: no command is sent");
+}
+
+pub(crate) fn released(stop: &Stop) {
+    tracing::warn!(id = %stop.id, "the emergency stop is released");
 }
 
 pub(crate) fn disconnected(reason: &str) {

@@ -166,11 +166,13 @@ impl Group {
                 }
             };
             // What is not known to be the newest is not acted upon.
-            if has_read {
+            // Nor is anybody commanded where an emergency stop is in force.
+            let may_act = has_read && !self.context.client.is_stopped_in(self.id);
+            if may_act {
                 self.act();
                 self.mark();
             }
-            let wake = if has_read { self.wake_after() } else { PAUSE };
+            let wake = if may_act { self.wake_after() } else { PAUSE };
             tokio::select! {
                 changed = self.head.changed(), if has_read => {
                     if changed.is_err() {

@@ -234,7 +234,9 @@ impl Mission {
             | Content::Instruction(_)
             | Content::Membership(_)
             | Content::Recall(_)
-            | Content::Edit(_) => {}
+            | Content::Edit(_)
+            | Content::Estop(_)
+            | Content::EstopRelease(_) => {}
         }
     }
 

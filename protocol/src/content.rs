@@ -23,6 +23,8 @@ pub const fn kind_of(content: &Content) -> EntryKind {
         Content::Membership(_) => EntryKind::Membership,
         Content::Recall(_) => EntryKind::Recall,
         Content::Edit(_) => EntryKind::Edit,
+        Content::Estop(_) => EntryKind::Estop,
+        Content::EstopRelease(_) => EntryKind::EstopRelease,
     }
 }
 
@@ -69,7 +71,9 @@ pub fn edit(target: SequenceNumber, content: Content) -> Option<Content> {
         | Content::Summary(_)
         | Content::Membership(_)
         | Content::Recall(_)
-        | Content::Edit(_) => return None,
+        | Content::Edit(_)
+        | Content::Estop(_)
+        | Content::EstopRelease(_) => return None,
     };
     Some(Content::Edit(wire::Edit {
         target_sequence: target.0,
@@ -84,6 +88,34 @@ pub fn edited(edit: &wire::Edit) -> Option<Content> {
         wire::edit::Content::Text(text) => Content::Text(text),
         wire::edit::Content::Data(data) => Content::Data(data),
     })
+}
+
+/// What is said in an emergency.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Emergency {
+    /// Stop.
+    Stop(wire::Estop),
+    /// Go on.
+    Release(wire::EstopRelease),
+}
+
+/// What an entry says of emergency stops, if it is one or its release.
+#[must_use]
+pub fn emergency(content: Content) -> Option<Emergency> {
+    match content {
+        Content::Estop(stop) => Some(Emergency::Stop(stop)),
+        Content::EstopRelease(release) => Some(Emergency::Release(release)),
+        Content::Text(_)
+        | Content::Data(_)
+        | Content::Instruction(_)
+        | Content::Plan(_)
+        | Content::Command(_)
+        | Content::StepUpdate(_)
+        | Content::Summary(_)
+        | Content::Membership(_)
+        | Content::Recall(_)
+        | Content::Edit(_) => None,
+    }
 }
 
 /// An instruction.

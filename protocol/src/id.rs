@@ -283,6 +283,20 @@ impl fmt::Display for ClientMessageId {
     }
 }
 
+/// Parses what `Display` writes.
+impl FromStr for ClientMessageId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let malformed = IdError::Malformed {
+            what: "client_message_id",
+            why: "write it as a UUID",
+        };
+        let uuid = Uuid::try_parse(text).map_err(|_| malformed)?;
+        Self::from_slice(uuid.as_bytes())
+    }
+}
+
 impl fmt::Debug for ClientMessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -53,6 +53,20 @@ pub mod client {
     /// C→S: `ListOnline`; answered with `OnlinePage`.
     pub const LIST_ONLINE: u16 = 34;
 
+    /// C→S: a `Send` of an `Estop` or an `EstopRelease`; answered with `SendAck`.
+    pub const ESTOP: u16 = 56;
+    /// S→C: `EstopNotice`.
+    pub const ESTOP_NOTICE: u16 = 58;
+    /// C→S: `EstopConfirm`. No answer.
+    pub const ESTOP_CONFIRM: u16 = 59;
+    /// S→C: `EstopSent`.
+    pub const ESTOP_SENT: u16 = 61;
+    /// C→S: `ListEstops`; answered with `EstopPage`.
+    pub const LIST_ESTOPS: u16 = 62;
+
+    /// The requests that a gateway answers itself, with the other tiers or without them.
+    pub const ANSWERED_BY_GATEWAY: [u16; 2] = [ESTOP, LIST_ESTOPS];
+
     /// The requests that a gateway passes on to the logic tier as they are.
     pub const PASSED_TO_LOGIC: [u16; 10] = [
         SEND,
@@ -107,6 +121,13 @@ pub mod method {
     /// Store: `Lacking` → `LackingPage`.
     pub const LACKING: u16 = 110;
 
+    /// Store: `EstopWrite` → `Appended`.
+    pub const ESTOP_WRITE: u16 = 125;
+    /// Store: `ListEstopRecords` → `EstopList`.
+    pub const ESTOP_LIST: u16 = 126;
+    /// Store: `EstopTargets` → `MembersPage`.
+    pub const ESTOP_ROBOTS: u16 = 127;
+
     /// Logic: `Authenticate` → `Authenticated`.
     pub const AUTHENTICATE: u16 = 201;
     /// Logic: `ClientRequest` → `ClientReply`.
@@ -117,6 +138,13 @@ pub mod method {
     pub const PASS_MARKS: u16 = 204;
     /// Logic: `Memberships` → `MembershipsPage`.
     pub const MEMBERSHIPS: u16 = 205;
+
+    /// Logic: `ListEstopRecords` → `EstopList`.
+    pub const ESTOP_RECORDS: u16 = 212;
+    /// Logic: `EstopTargets` → `MembersPage`.
+    pub const ESTOP_TARGETS: u16 = 213;
+    /// Logic: `EstopCommit` → `SendAck`.
+    pub const ESTOP_COMMIT: u16 = 214;
 
     /// Router: `Register` → `Registered`.
     pub const REGISTER: u16 = 301;
@@ -131,6 +159,9 @@ pub mod method {
     /// Router: `Online` → `OnlineAccounts`.
     pub const ONLINE: u16 = 306;
 
+    /// Router, a notice: `EstopGossip`.
+    pub const PASS_ESTOP: u16 = 310;
+
     /// Gateway, a notice: `Fanout`.
     pub const FANOUT: u16 = 321;
     /// Gateway, a notice: `HeadHints`.
@@ -141,6 +172,15 @@ pub mod method {
     pub const RESYNC: u16 = 324;
     /// Gateway, a notice: `FanoutEphemeral`.
     pub const FANOUT_EPHEMERAL: u16 = 325;
+
+    /// Gateway, a notice: `EstopGossip`.
+    pub const ESTOP_GOSSIP: u16 = 328;
+
+    /// Whether notices of this method overtake what waits on a link, at both of its ends.
+    #[must_use]
+    pub const fn is_urgent(method: u16) -> bool {
+        matches!(method, PASS_ESTOP | ESTOP_GOSSIP)
+    }
 
     /// The answer to any request of a link, when it succeeded.
     pub const OK: u16 = 1;

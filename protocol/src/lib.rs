@@ -5,7 +5,7 @@
 //! specification; `docs/PROTOCOL.md` explains them.
 //!
 //! Read in this order: [`id`], [`limits`], [`frame`], [`kind`], [`error`], [`content`],
-//! [`identity`], [`sub_account`], [`wire`].
+//! [`estop`], [`identity`], [`sub_account`], [`wire`].
 
 pub mod id;
 pub mod limits;
@@ -16,6 +16,7 @@ pub mod kind;
 pub mod error;
 
 pub mod content;
+pub mod estop;
 pub mod identity;
 pub mod sub_account;
 

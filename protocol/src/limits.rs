@@ -85,6 +85,21 @@ pub const GATEWAYS_LISTED_MAX: usize = 64;
 /// An address in such a list, in bytes: the longest DNS name and a port.
 pub const GATEWAY_ADDRESS_BYTES_MAX: usize = 253 + 6;
 
+/// Emergency stops that are in force at once. One more is refused: everybody has stopped by then.
+pub const ESTOPS_MAX: usize = 1024;
+
+/// Released ones that are remembered, so that a late repeat is ignored. Beyond: the oldest goes.
+pub const ESTOPS_RELEASED_MAX: usize = 4096;
+
+/// Stops in one release, and in a Hello.
+pub const ESTOPS_PER_FRAME_MAX: usize = 64;
+
+/// Why somebody stops or releases, in bytes.
+pub const ESTOP_REASON_BYTES_MAX: usize = 512;
+
+/// Robots in one `EstopPage`.
+pub const ESTOP_MISSING_PER_PAGE_MAX: u32 = 1024;
+
 /// How often a client sends a Ping by default, in milliseconds: the address tables that connections
 /// pass through forget them after minutes. Who must be missed sooner asks for less.
 pub const HEARTBEAT_INTERVAL_MS_DEFAULT: u32 = 60_000;

@@ -9,6 +9,7 @@ fn generated_code_is_up_to_date() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let proto = root.join("proto");
     let files = [
+        "im/v1/estop.proto",
         "im/v1/session.proto",
         "im/v1/message.proto",
         "im/v1/group.proto",

@@ -53,6 +53,7 @@ fn golden_hello() {
         token: "t".into(),
         history_generation: 0,
         heartbeat_interval_ms: 0,
+        latched_stop_ids: Vec::new(),
     };
     let bytes = Frame {
         kind: kind::client::HELLO,

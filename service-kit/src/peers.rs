@@ -2,6 +2,8 @@
 //!
 //! Not here: how the live set is learnt, and what is said on the links.
 
+mod sticky;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,14 +14,18 @@ use rustls::ClientConfig;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use self::sticky::StickyLink;
 use crate::admin::ReadyGate;
 use crate::drain::Drain;
 use crate::events;
 use crate::live::{Instance, InstanceId, LiveSet};
-use crate::rpc::{self, Link, LinkConfig, LinkEvent, LinkEvents};
+use crate::rpc::{self, Link, LinkConfig, LinkEvent, LinkEvents, Urgent};
 
 /// Events that wait for their reader. When full: the links that they come from are not read.
 const EVENTS_MAX: usize = 1024;
+
+/// Urgent notices that wait for their reader. When full: more are dropped and counted.
+const URGENT_MAX: usize = 1024;
 
 /// How a live set is told: the newest counts.
 pub type LiveWatch = watch::Receiver<Arc<LiveSet>>;
@@ -64,16 +70,8 @@ pub enum PeerEvent {
 #[derive(Debug)]
 pub struct PeerEvents {
     events: mpsc::Receiver<PeerEvent>,
+    urgent: Option<mpsc::Receiver<Urgent>>,
     drain: Drain,
-}
-
-/// The link of somebody whose requests stay in order: the same for as long as it is up and its
-/// process lives.
-#[derive(Debug)]
-pub struct StickyLink {
-    peers: Peers,
-    key: [u8; 8],
-    chosen: Option<InstanceId>,
 }
 
 #[derive(Debug)]
@@ -109,15 +107,22 @@ pub fn open(config: PeersConfig, gate: ReadyGate, drain: &Drain) -> (Peers, Peer
     });
     let peers = Peers { shared };
     let (sender, events) = mpsc::channel(EVENTS_MAX);
+    let (urgent, urgent_notices) = mpsc::channel(URGENT_MAX);
     let keeper = Keeper {
         peers: peers.clone(),
+        urgent,
         tls: config.tls,
         sender,
         drain: drain.clone(),
     };
     drain.spawn(keeper.run(config.live));
     let drain = drain.clone();
-    (peers, PeerEvents { events, drain })
+    let events = PeerEvents {
+        events,
+        urgent: Some(urgent_notices),
+        drain,
+    };
+    (peers, events)
 }
 
 impl PeerEvents {
@@ -128,6 +133,11 @@ impl PeerEvents {
             () = self.drain.draining() => None,
             event = self.events.recv() => event,
         }
+    }
+
+    /// The urgent notices, which are not among the events. Whoever does not take them misses them.
+    pub const fn take_urgent(&mut self) -> Option<mpsc::Receiver<Urgent>> {
+        self.urgent.take()
     }
 
     /// Until the drain, for a tier that says nothing by itself. `on_change` hears of every link that
@@ -193,11 +203,7 @@ impl Peers {
     /// A link that is kept for this key.
     #[must_use]
     pub fn sticky(&self, key: u64) -> StickyLink {
-        StickyLink {
-            peers: self.clone(),
-            key: key.to_be_bytes(),
-            chosen: None,
-        }
+        StickyLink::new(self.clone(), key)
     }
 
     /// Ends when a link is up. Cancel-safe.
@@ -252,27 +258,12 @@ impl Peers {
     }
 }
 
-impl StickyLink {
-    /// The link for the next request.
-    ///
-    /// # Errors
-    /// *Unavailable* while nobody of the tier lives.
-    pub fn link(&mut self) -> Result<Link, Refusal> {
-        let kept = self.chosen.and_then(|chosen| self.peers.link(chosen));
-        if let Some(link) = kept.filter(Link::is_up) {
-            return Ok(link);
-        }
-        let (chosen, link) = self.peers.choose(&self.key)?;
-        self.chosen = Some(chosen);
-        Ok(link)
-    }
-}
-
 /// Makes the links agree with who lives.
 struct Keeper {
     peers: Peers,
     tls: Arc<ClientConfig>,
     sender: mpsc::Sender<PeerEvent>,
+    urgent: mpsc::Sender<Urgent>,
     drain: Drain,
 }
 
@@ -324,7 +315,8 @@ impl Keeper {
             address: instance.address.clone(),
             tls: Arc::clone(&self.tls),
         };
-        let (link, events) = rpc::connect(config, self.drain.clone());
+        let (link, events) =
+            rpc::connect_urgently(config, Some(self.urgent.clone()), self.drain.clone());
         let gone = CancellationToken::new();
         let fresh = Fresh {
             id: instance.id,

@@ -188,8 +188,13 @@ impl Robot {
             Some(Told::Connected) => self.link(String::new()),
             Some(Told::Disconnected { reason }) => self.link(reason),
             Some(Told::Ephemeral(ephemeral)) => self.passing(&ephemeral),
-            // Nothing is trimmed or restored: what lacks is missed.
-            Some(Told::Trimmed { .. } | Told::Parted { .. }) => {}
+            // Nothing is trimmed or restored: what lacks is missed. Nobody is stopped.
+            Some(
+                Told::Trimmed { .. }
+                | Told::Parted { .. }
+                | Told::EmergencyStop(_)
+                | Told::EmergencyReleased(_),
+            ) => {}
             Some(Told::Closed { .. }) | None => return false,
         }
         true

@@ -76,6 +76,8 @@ async fn listen(mut events: Events, heard: Arc<Mutex<Heard>>) {
             | Event::Joined { .. }
             | Event::Left { .. }
             | Event::Trimmed { .. }
+            | Event::EmergencyStop(_)
+            | Event::EmergencyReleased(_)
             | Event::Connected
             | Event::Disconnected { .. }
             | Event::Closed { .. } => {}

@@ -78,6 +78,8 @@ async fn members_come_and_go_and_see_what_they_are_entitled_to() {
             | Event::Left { .. }
             | Event::Trimmed { .. }
             | Event::Parted { .. }
+            | Event::EmergencyStop(_)
+            | Event::EmergencyReleased(_)
             | Event::Connected
             | Event::Disconnected { .. }
             | Event::Closed { .. } => {}

@@ -12,6 +12,7 @@ mod cluster;
 mod configuration;
 mod delivery;
 mod demo;
+mod estop;
 mod first_use;
 mod growth;
 mod history;

@@ -261,7 +261,7 @@ impl Gateway {
             return;
         };
         match next {
-            Next::Nothing => {}
+            Next::Nothing | Next::Confirmed(_) => {}
             Next::Answer(frame) => {
                 if let Some(handle) = &seat.handle {
                     handle.answer(&frame);

@@ -173,6 +173,18 @@ impl From<Recovered> for SendHandle {
 }
 
 impl SendHandle {
+    pub(super) const fn of(
+        conversation: ConversationId,
+        client_message_id: ClientMessageId,
+        outcome: oneshot::Receiver<Result<Receipt, SendError>>,
+    ) -> Self {
+        Self {
+            conversation,
+            client_message_id,
+            outcome,
+        }
+    }
+
     /// Where the message goes.
     #[must_use]
     pub const fn conversation(&self) -> ConversationId {

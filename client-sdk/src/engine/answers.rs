@@ -5,10 +5,11 @@ use prost::Message as _;
 use protocol::content;
 use protocol::error::decode_body;
 use protocol::kind::client as kind;
-use protocol::wire;
+use protocol::wire::{self, Priority};
 use protocol::{AccountId, ConversationId, ErrorCode, Frame, Refusal, SequenceNumber};
 use tokio::time::Instant;
 
+use super::estops::frame_kind;
 use super::session::{Asked, Memberships, Session};
 use super::{ANSWER_TIMEOUT, Engine};
 use crate::error::{Error, SendError};
@@ -50,6 +51,8 @@ impl Engine {
             kind::HEAD => self.head(&decode_body(frame.body)?)?,
             kind::EPHEMERAL => self.ephemeral(decode_body(frame.body)?)?,
             kind::MEMBERSHIP_NOTICE => self.membership_notice(decode_body(frame.body)?)?,
+            kind::ESTOP_NOTICE => self.estop_notice(decode_body(frame.body)?)?,
+            kind::ESTOP_SENT => self.estop_sent(&decode_body(frame.body)?)?,
             kind::PING => {
                 let ping: wire::Ping = decode_body(frame.body)?;
                 session.pinged(&ping, frame.correlation);
@@ -259,9 +262,14 @@ impl Engine {
         }
         let due = letter.deadline.min(now + ANSWER_TIMEOUT);
         let asked = Asked::Letter(ticket, attempts);
+        let kind = if letter.priority == Priority::Emergency {
+            frame_kind(&letter.body)
+        } else {
+            kind::SEND
+        };
         Some(Frame {
-            kind: kind::SEND,
-            correlation: session.ask(asked, kind::SEND, (now, due)),
+            kind,
+            correlation: session.ask(asked, kind, (now, due)),
             deadline_ms: deadline_ms(now, due),
             body: letter.body.clone(),
         })

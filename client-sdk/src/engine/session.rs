@@ -154,6 +154,10 @@ impl Session {
         self.leaving.is_none() && self.awaiting.len() < self.requests_max
     }
 
+    pub(super) const fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard_at = now;
         self.probed_at = None;

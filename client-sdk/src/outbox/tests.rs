@@ -156,6 +156,26 @@ fn an_emergency_waits_for_no_window() {
     assert_eq!(numbers, [2]);
 }
 
+#[test]
+fn an_emergency_waits_for_nothing_else_of_its_conversation() {
+    let now = Instant::now();
+    let mut outbox = Outbox::new();
+    outbox.connected(1);
+    for n in 1..=3 {
+        outbox.accept(letter(now, 1, n), ());
+    }
+    let (ticket, _) = ids(&mut outbox)[0];
+    // It rests, because the server could not take it.
+    outbox.again(ticket, None, false, now + TIMEOUT);
+    let stop = Letter {
+        priority: Priority::Emergency,
+        ..letter(now, 1, 9)
+    };
+    outbox.accept(stop, ());
+    let numbers: Vec<_> = ids(&mut outbox).into_iter().map(|(_, n)| n).collect();
+    assert_eq!(numbers, [9]);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Accept,

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::Ledger;
-use super::{Action, ActionContext, Ending, Stop, carry_out};
+use super::{Action, ActionContext, Ending, STOPPED, Stop, carry_out};
 use crate::client::Client;
 use crate::error::{Error, SendError};
 use crate::events;
@@ -126,6 +126,9 @@ impl Desk {
             let reason = "the deadline passed before it was started";
             return Err(Ending::Expired(reason.into()));
         }
+        if self.client.is_stopped() {
+            return Err(Ending::Rejected(STOPPED.into()));
+        }
         self.action(order)?
             .check(&order.command.arguments_json)
             .map_err(|error| Ending::from(Err(error)))
@@ -195,6 +198,10 @@ impl Desk {
             Err(ending) => return ending,
         };
         self.stop.begin(cancel.clone());
+        if self.client.is_stopped() {
+            // It came after the check, and there was nothing to cancel yet.
+            self.stop.cancel_action(STOPPED);
+        }
         let ending = tokio::select! {
             ending = carry_out(work, deadline, cancel) => ending,
             () = self.tell_progress(order, report_to, reached) => {

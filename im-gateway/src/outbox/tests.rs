@@ -1,6 +1,7 @@
 //! The outbox by example: what is popped, in which order, and what happens when it is full.
 
 mod rising;
+mod stops;
 
 use protocol::FrameCodec;
 use protocol::kind::client;

@@ -1,6 +1,9 @@
 //! The session by example: every state with the frames that it takes and those that it does not.
 
 mod heartbeat;
+mod often;
+
+use prost::Message;
 
 use super::*;
 use protocol::limits::MARKS_PER_FRAME_MAX;
@@ -48,6 +51,7 @@ fn hello() -> Hello {
         token: "t".into(),
         history_generation: 3,
         heartbeat_interval_ms: 0,
+        latched_stop_ids: Vec::new(),
     }
 }
 
@@ -59,7 +63,14 @@ fn established(now: Now) -> Session {
     };
     let account = Account::default();
     let page = MembershipsPage::default();
-    session.welcome(SessionId(9), &introduction, account, page, vec![], now);
+    session.welcome(
+        SessionId(9),
+        &introduction,
+        account,
+        page,
+        Default::default(),
+        now,
+    );
     session
 }
 
@@ -75,7 +86,12 @@ fn code(next: &Next) -> (ErrorCode, u32, bool) {
     let (frame, closes) = match next {
         Next::Answer(frame) => (frame, false),
         Next::Close(frame) => (frame, true),
-        Next::Nothing | Next::Pong(..) | Next::Authenticate(_) | Next::Pass(_) | Next::Marks(_) => {
+        Next::Nothing
+        | Next::Pong(..)
+        | Next::Authenticate(_)
+        | Next::Pass(_)
+        | Next::Marks(_)
+        | Next::Confirmed(_) => {
             panic!("not an answer: {next:?}")
         }
     };
@@ -95,6 +111,7 @@ fn a_hello_is_negotiated_and_welcomed() {
         token: "t".into(),
         history_generation: 3,
         heartbeat_interval_ms: 15_000,
+        latched: Default::default(),
     };
     assert_eq!(next, Next::Authenticate(introduction.clone()));
     let account = Account {
@@ -106,7 +123,14 @@ fn a_hello_is_negotiated_and_welcomed() {
         history_generation: 8,
         ..MembershipsPage::default()
     };
-    let welcome = session.welcome(SessionId(9), &introduction, account, page, list, now);
+    let welcome = session.welcome(
+        SessionId(9),
+        &introduction,
+        account,
+        page,
+        (list, Vec::new()),
+        now,
+    );
     assert_eq!((welcome.kind, welcome.correlation), (client::WELCOME, 5));
     let welcome: Welcome = decode_body(welcome.body).unwrap();
     assert_eq!((welcome.version, welcome.session_id), (1, 9));
@@ -242,35 +266,6 @@ fn requests_in_flight_are_bounded_and_given_back() {
         Next::Pass(_)
     ));
     assert_eq!(session.in_flight.requests(), 2);
-}
-
-#[test]
-fn too_many_a_second_are_told_to_wait_but_never_an_emergency() {
-    let now = now();
-    let mut session = established(now);
-    let mut ask = |correlation, priority, now| match session.frame(send(correlation, priority), now)
-    {
-        Next::Pass(passed) => {
-            session.answer(&passed, Ok(Bytes::new()));
-            Ok(())
-        }
-        Next::Answer(frame) => Err(Refusal::decode(&frame.body)),
-        Next::Nothing
-        | Next::Pong(..)
-        | Next::Authenticate(_)
-        | Next::Marks(_)
-        | Next::Close(_) => panic!("neither passed nor refused"),
-    };
-    for correlation in 1..=4 {
-        ask(correlation, Priority::Chat, now).unwrap();
-    }
-    let refusal = ask(5, Priority::Chat, now).unwrap_err();
-    assert_eq!(refusal.code, ErrorCode::RateLimited);
-    assert_eq!(refusal.retry_after_ms, 250);
-    ask(6, Priority::Emergency, now).unwrap();
-    let later = after(now, 251);
-    ask(7, Priority::Chat, later).unwrap();
-    ask(8, Priority::Chat, later).unwrap_err();
 }
 
 #[test]

@@ -15,9 +15,10 @@ use protocol::kind::{client, method};
 use protocol::limits::FRAME_BYTES_MAX;
 use protocol::wire::internal::{
     AccountMarks, Authenticate, Authenticated, CheckMembers, CheckedMembers, ClientReply,
-    ClientRequest, Memberships, MembershipsPage, Register, Registered, Unregister,
+    ClientRequest, EstopCommit, EstopGossip, EstopList, Memberships, MembershipsPage, Register,
+    Registered, Unregister,
 };
-use protocol::wire::{self, Account, Membership, Welcome};
+use protocol::wire::{self, Account, AccountKind, Membership, SendAck, Welcome};
 use protocol::{ErrorCode, FrameCodec, GatewayId, Refusal};
 use rustls_pki_types::ServerName;
 use service_kit::admin::Readiness;
@@ -56,6 +57,16 @@ pub(crate) struct World {
     pub(crate) gateway: Option<Peer>,
     /// "register" and "memberships" in the order in which they were asked.
     pub(crate) asked: Vec<&'static str>,
+    /// Those that are robots; the others are operators.
+    pub(crate) robots: Vec<u64>,
+    /// The emergency stops that the store has.
+    pub(crate) stops: EstopList,
+    /// No stop is stored.
+    pub(crate) store_is_away: bool,
+    /// Stops and releases that were stored.
+    pub(crate) commits: Vec<EstopCommit>,
+    /// What the gateway told the other gateways.
+    pub(crate) gossip: Vec<EstopGossip>,
 }
 
 /// Shared by the test and the played tiers. Every change can be waited for.
@@ -125,8 +136,13 @@ impl Logic {
                 let account_id = *world.accounts.get(&credential.token).ok_or_else(|| {
                     Refusal::new(ErrorCode::Unauthenticated, "nobody of that token")
                 })?;
+                let kind = match world.robots.contains(&account_id) {
+                    true => AccountKind::Robot,
+                    false => AccountKind::Operator,
+                };
                 let account = Some(Account {
                     account_id,
+                    kind: kind.into(),
                     name: credential.token,
                     ..Account::default()
                 });
@@ -162,6 +178,17 @@ impl Logic {
                 world.requests.push(request);
                 answer
             }
+            method::ESTOP_RECORDS => Ok(rpc::encode(&world.stops)),
+            method::ESTOP_COMMIT if world.store_is_away => Err(Refusal::unavailable("weg")),
+            method::ESTOP_COMMIT => {
+                world.commits.push(rpc::decode(body)?);
+                Ok(rpc::encode(&SendAck {
+                    sequence: 7,
+                    committed_at_ms: 9,
+                    duplicate: false,
+                }))
+            }
+            method::ESTOP_TARGETS => Err(Refusal::unavailable("weg")),
             other => panic!("method {other}"),
         })
     }
@@ -196,6 +223,11 @@ impl Handler for Router {
         method: u16,
         body: Bytes,
     ) -> impl Future<Output = ()> + Send {
+        if method == method::PASS_ESTOP {
+            let gossip = rpc::decode(body).unwrap();
+            self.0.with(|world| world.gossip.push(gossip));
+            return std::future::ready(());
+        }
         assert_eq!(method, method::UNREGISTER);
         let gone = rpc::decode(body).unwrap();
         self.0.with(|world| world.unregisters.push(gone));
@@ -263,10 +295,12 @@ impl Cluster {
                 routers,
                 gateways: live,
                 routes: None,
+                estop_file: None,
             },
             drain.clone(),
         );
         drain.spawn(router_link::run(Arc::clone(&gateway), router_events));
+        drain.spawn(Arc::clone(&gateway).keep_estops());
         drain.spawn(Arc::clone(&gateway).keep_in_sync());
         drain.spawn(Arc::clone(&gateway).pass_marks());
         let public = files("localhost");

@@ -10,7 +10,7 @@ use protocol::{AccountId, ClientMessageId, ConversationId, Refusal};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{MySql, QueryBuilder, Row as _};
 
-use super::{ROWS_PER_STATEMENT_MAX, amend};
+use super::{ROWS_PER_STATEMENT_MAX, amend, estops};
 use crate::engine::{
     Chore, Done, EngineError, RaisedMark, conversation_id, integer, no_such_account, number,
     of_kind,
@@ -73,6 +73,12 @@ async fn carry_out(
             amend::trim(connection, *conversation, *from, *up_to).await?;
             Ok(Ok(Done::Written))
         }
+        Chore::Latch(stop) => estops::latch(connection, stop, now_ms).await,
+        Chore::Release {
+            stops,
+            conversation,
+            release,
+        } => estops::release(connection, stops, *conversation, release, now_ms).await,
         Chore::ForgetIds {
             made_before_ms,
             limit,

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use protocol::estop::Stop;
 use protocol::wire::{Account, Head, Membership};
-use protocol::{AccountId, ConversationId, SequenceNumber};
+use protocol::{AccountId, ClientMessageId, ConversationId, SequenceNumber};
 
 use super::address::Address;
 use super::readers::{HostReaders, READ_TIMEOUT};
@@ -160,6 +161,18 @@ impl Readers for MySqlReaders {
         limit: u32,
     ) -> Result<Vec<Kept>, EngineError> {
         ask!(self, host => host.oldest(conversation, after, limit))
+    }
+
+    async fn estops(&self, limit: u32) -> Result<Vec<Stop>, EngineError> {
+        ask!(self, host => host.estops(limit))
+    }
+
+    async fn estops_of(&self, stops: &[ClientMessageId]) -> Result<Vec<Stop>, EngineError> {
+        ask!(self, host => host.estops_of(stops))
+    }
+
+    async fn robots(&self, after: AccountId, limit: u32) -> Result<Vec<Account>, EngineError> {
+        ask!(self, host => host.robots(after, limit))
     }
 
     async fn generation(&self) -> Result<u64, EngineError> {

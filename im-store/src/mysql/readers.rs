@@ -4,23 +4,24 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use protocol::limits::PULL_PAGE_BYTES_MAX;
-use protocol::wire::{Account, Entry, Head, Membership};
-use protocol::{AccountId, ConversationId, SequenceNumber};
+use protocol::estop::Stop;
+use protocol::wire::{Account, Head, Membership};
+use protocol::{AccountId, ClientMessageId, ConversationId, SequenceNumber};
 use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlRow};
 use sqlx::query::QueryAs;
-use sqlx::{FromRow, MySql, MySqlConnection, QueryBuilder, Row as _};
+use sqlx::{FromRow, MySql, QueryBuilder, Row as _};
 
 use super::backup::{generation, parted};
 use super::chores::account;
 use super::lease::Lease;
-use super::{session, within};
+use super::pages::entries;
+use super::{estops, session, within};
 use crate::engine::{
     EngineError, History, Lacking, LackingRows, MemberRows, Readers, integer, number,
 };
 use crate::read::Span;
 use crate::retention::{Kept, Log};
-use crate::rows::{self, EntryRow, HeadRow, LogRow, MarksRow, MembershipRow, StayRow};
+use crate::rows::{self, HeadRow, LogRow, MarksRow, MembershipRow, StayRow, StopRow};
 
 /// Connections that read at once. Beyond: the request waits for one.
 const READERS_MAX: u32 = 8;
@@ -30,23 +31,6 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a read may take, the wait for its connection included.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(8);
-
-/// Entries in the first statement of a page; each further one asks for twice as many. The server
-/// sends all that a statement selects, and a page may be full after one long entry.
-const HISTORY_ROWS_FIRST: u32 = 32;
-
-/// Entries in one statement of a page, at most.
-const HISTORY_ROWS_MAX: u32 = 128;
-
-/// A span, forward.
-const FORWARD: &str = "SELECT sequence, sender, message_id, kind, content, priority, \
-     deliver_before_ms, committed_at_ms FROM messages \
-     WHERE conversation = ? AND sequence > ? AND sequence < ? ORDER BY sequence LIMIT ?";
-
-/// A span, back.
-const BACK: &str = "SELECT sequence, sender, message_id, kind, content, priority, \
-     deliver_before_ms, committed_at_ms FROM messages \
-     WHERE conversation = ? AND sequence > ? AND sequence < ? ORDER BY sequence DESC LIMIT ?";
 
 /// How many members are entitled to an entry, and how many of them have marked it.
 const ENTITLED_COUNTS: &str = "SELECT COUNT(*), \
@@ -331,6 +315,35 @@ impl Readers for HostReaders {
         Ok(found.into_iter().map(rows::kept).collect())
     }
 
+    async fn estops(&self, limit: u32) -> Result<Vec<Stop>, EngineError> {
+        // In this order: one that is released in between is told as both, which is released.
+        let mut found: Vec<StopRow> = self
+            .all(sqlx::query_as(rows::STOPS_IN_FORCE).bind(limit))
+            .await?;
+        let released = sqlx::query_as(rows::STOPS_RELEASED).bind(limit);
+        found.extend(self.all(released).await?);
+        found.into_iter().map(rows::stop).collect()
+    }
+
+    async fn estops_of(&self, stops: &[ClientMessageId]) -> Result<Vec<Stop>, EngineError> {
+        let mut found: Vec<StopRow> = Vec::new();
+        for id in stops {
+            let one = sqlx::query_as(rows::STOP).bind(id.as_bytes().to_vec());
+            found.extend(self.all(one).await?);
+        }
+        found.into_iter().map(rows::stop).collect()
+    }
+
+    async fn robots(&self, after: AccountId, limit: u32) -> Result<Vec<Account>, EngineError> {
+        within(READ_TIMEOUT, async {
+            let mut lease = Lease::take(&self.pool).await?;
+            let found = estops::robots(&mut lease, after, limit).await?;
+            lease.give_back();
+            Ok(found)
+        })
+        .await
+    }
+
     async fn generation(&self) -> Result<u64, EngineError> {
         let mut lease = Lease::take(&self.pool).await?;
         let generation = generation(&mut lease).await?;
@@ -350,39 +363,4 @@ impl Readers for HostReaders {
         lease.give_back();
         Ok(parted)
     }
-}
-
-/// A page's entries: in statements that grow, and no more of them once the page is full.
-async fn entries(
-    connection: &mut MySqlConnection,
-    conversation: ConversationId,
-    span: &Span,
-) -> Result<Vec<Entry>, EngineError> {
-    let (mut entries, mut bytes) = (Vec::new(), 0);
-    let (mut after, mut before) = rows::bounds(span);
-    let (mut left, mut next) = (span.limit, HISTORY_ROWS_FIRST);
-    while left > 0 && bytes <= PULL_PAGE_BYTES_MAX {
-        let asked = left.min(next);
-        let found: Vec<EntryRow> = sqlx::query_as(if span.back { BACK } else { FORWARD })
-            .bind(&conversation.as_bytes()[..])
-            .bind(after)
-            .bind(before)
-            .bind(asked)
-            .fetch_all(&mut *connection)
-            .await?;
-        let is_last = found.len() < asked as usize;
-        for row in found {
-            let reached = if span.back { &mut before } else { &mut after };
-            *reached = row.0;
-            let entry = rows::entry(conversation, row);
-            bytes += entry.content.len();
-            entries.push(entry);
-        }
-        if is_last {
-            break;
-        }
-        left -= asked;
-        next = (next * 2).min(HISTORY_ROWS_MAX);
-    }
-    Ok(entries)
 }

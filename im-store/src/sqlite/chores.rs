@@ -8,7 +8,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::many::{Many, ROWS_MAX};
-use super::{amend, execute};
+use super::{amend, estops, execute};
 use crate::engine::{
     Chore, Done, EngineError, RaisedMark, conversation_id, integer, no_such_account, number,
     of_kind,
@@ -85,6 +85,12 @@ async fn carry_out(
             amend::trim(tx, *conversation, *from, *up_to).await?;
             Ok(Ok(Done::Written))
         }
+        Chore::Latch(stop) => estops::latch(tx, stop, now_ms).await,
+        Chore::Release {
+            stops,
+            conversation,
+            release,
+        } => estops::release(tx, stops, *conversation, release, now_ms).await,
         Chore::ForgetIds {
             made_before_ms,
             limit,

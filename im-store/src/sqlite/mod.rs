@@ -13,6 +13,7 @@ mod amend;
 pub(crate) mod backup;
 mod batch;
 mod chores;
+mod estops;
 mod many;
 mod owner;
 mod pages;

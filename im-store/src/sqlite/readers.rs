@@ -4,21 +4,22 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use protocol::estop::Stop;
 use protocol::wire::{Account, Head, Membership};
-use protocol::{AccountId, ConversationId, SequenceNumber};
+use protocol::{AccountId, ClientMessageId, ConversationId, SequenceNumber};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use super::backup::{generation, parted};
 use super::chores::account;
-use super::options;
 use super::pages::Pages;
+use super::{estops, options};
 use crate::engine::{
     EngineError, History, Lacking, LackingRows, MemberRows, Readers, integer, number,
 };
 use crate::read::Span;
 use crate::retention::{Kept, Log};
-use crate::rows::{self, LogRow, MarksRow, MembershipRow};
+use crate::rows::{self, LogRow, MarksRow, MembershipRow, StopRow};
 
 /// Connections that read at once. Beyond: the request waits for one.
 const READERS_MAX: u32 = 4;
@@ -241,6 +242,37 @@ impl Readers for SqliteReaders {
         .fetch_all(&self.pool)
         .await?;
         Ok(found.into_iter().map(rows::kept).collect())
+    }
+
+    async fn estops(&self, limit: u32) -> Result<Vec<Stop>, EngineError> {
+        let mut tx = self.pool.begin().await?;
+        let mut found: Vec<StopRow> = sqlx::query_as(rows::STOPS_IN_FORCE)
+            .bind(limit)
+            .fetch_all(&mut *tx)
+            .await?;
+        let released: Vec<StopRow> = sqlx::query_as(rows::STOPS_RELEASED)
+            .bind(limit)
+            .fetch_all(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        found.extend(released);
+        found.into_iter().map(rows::stop).collect()
+    }
+
+    async fn estops_of(&self, stops: &[ClientMessageId]) -> Result<Vec<Stop>, EngineError> {
+        let mut found = Vec::new();
+        for id in stops {
+            let row: Option<StopRow> = sqlx::query_as(rows::STOP)
+                .bind(id.as_bytes().to_vec())
+                .fetch_optional(&self.pool)
+                .await?;
+            found.extend(row.map(rows::stop).transpose()?);
+        }
+        Ok(found)
+    }
+
+    async fn robots(&self, after: AccountId, limit: u32) -> Result<Vec<Account>, EngineError> {
+        estops::robots(&mut *self.pool.acquire().await?, after, limit).await
     }
 
     async fn generation(&self) -> Result<u64, EngineError> {

@@ -7,6 +7,7 @@ mod backup;
 mod clock;
 mod cut;
 mod disk;
+mod estops;
 mod faults;
 mod galera;
 mod generations;
@@ -103,6 +104,10 @@ contract! {
         there_is_no_backup_of_nothing;
     generations:
         what_is_said_of_another_history_is_not_taken_for_this_one;
+    estops:
+        a_stop_is_latched_once_and_released_once,
+        only_who_is_there_releases_and_a_release_may_come_first,
+        the_robots_of_the_fleet_come_in_pages;
     readers:
         a_read_that_is_given_up_half_way_shows_nobody_the_past;
     service:

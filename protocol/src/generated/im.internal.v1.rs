@@ -367,3 +367,78 @@ pub struct FanoutEphemeral {
     #[prost(bytes = "bytes", tag = "4")]
     pub frame: ::prost::bytes::Bytes,
 }
+/// Method 125, logic -> store: latch a stop, or release stops, and then append the entry. Both are
+/// done once, however often it is asked. Answered with Appended; sequence 0: the stop is latched, and
+/// its sender is no longer in the group, so that its log has no entry of it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EstopWrite {
+    /// Its content is an Estop or an EstopRelease.
+    #[prost(message, optional, tag = "1")]
+    pub append: ::core::option::Option<Append>,
+    /// When it was sent, in milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "2")]
+    pub sent_at_ms: u64,
+}
+/// Method 212, gateway -> logic, and 126, logic -> store: stops in force and those released last; or,
+/// with ids, these. Answered with EstopList.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListEstopRecords {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub stop_ids: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EstopList {
+    #[prost(message, repeated, tag = "1")]
+    pub stops: ::prost::alloc::vec::Vec<super::super::v1::EmergencyStop>,
+    /// There are more in force than one answer holds.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+/// Method 213, gateway -> logic: the robots that a stop concerns, by rising id. Method 127, logic ->
+/// store: the robots of the fleet. Answered with MembersPage.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EstopTargets {
+    /// Empty: the fleet.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub conversation_id: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "2")]
+    pub after_account_id: u64,
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+/// Method 214, gateway -> logic, answered with SendAck: a stop that a gateway has taken, to be stored
+/// for its sender.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EstopCommit {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+    #[prost(message, optional, tag = "2")]
+    pub send: ::core::option::Option<super::super::v1::Send>,
+    #[prost(uint64, tag = "3")]
+    pub sent_at_ms: u64,
+}
+/// Method 310, a notice, gateway -> router, and 328, router -> every other gateway, as it is: what one
+/// gateway knows of stops. May be lost or repeated.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EstopGossip {
+    /// Who says it.
+    #[prost(uint64, tag = "1")]
+    pub gateway_id: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub stops: ::prost::alloc::vec::Vec<super::super::v1::EmergencyStop>,
+    #[prost(message, repeated, tag = "3")]
+    pub progress: ::prost::alloc::vec::Vec<EstopProgress>,
+    /// The others are to say what they know.
+    #[prost(bool, tag = "4")]
+    pub ask: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EstopProgress {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub stop_id: ::prost::bytes::Bytes,
+    /// Robots that were told, and that have confirmed.
+    #[prost(uint64, repeated, tag = "2")]
+    pub reached: ::prost::alloc::vec::Vec<u64>,
+    #[prost(uint64, repeated, tag = "3")]
+    pub confirmed: ::prost::alloc::vec::Vec<u64>,
+}

@@ -10,11 +10,11 @@ use protocol::{ErrorCode, Frame, FrameCodec, FrameError, Refusal};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::codec::{Encoder as _, FramedRead};
 use tokio_util::sync::CancellationToken;
 
+use super::queue::Frames;
 use super::{
     KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, READ_BYTES, UNACKNOWLEDGED_MAX,
     WRITE_BYTES_MAX,
@@ -127,7 +127,7 @@ pub(super) fn check_length(body: &Bytes) -> Result<(), Refusal> {
 /// what is queued and closes the connection.
 pub(super) async fn write_frames<W: AsyncWrite + Unpin>(
     mut socket: W,
-    mut queue: mpsc::Receiver<Outgoing>,
+    mut queue: Frames,
     finish: CancellationToken,
 ) -> Result<(), FrameError> {
     let mut codec = codec();
@@ -160,7 +160,7 @@ pub(super) async fn write_frames<W: AsyncWrite + Unpin>(
 
 fn gather(
     first: Outgoing,
-    queue: &mut mpsc::Receiver<Outgoing>,
+    queue: &mut Frames,
     codec: &mut FrameCodec,
     buffer: &mut BytesMut,
 ) -> Result<(), FrameError> {
@@ -178,17 +178,12 @@ fn gather(
             }
         }
         next = if buffer.len() < WRITE_BYTES_MAX {
-            queue.try_recv().ok()
+            queue.try_recv()
         } else {
             None
         };
     }
     Ok(())
-}
-
-/// Frames that nobody will write, when a connection is lost with this queue.
-pub(super) fn queued(queue: &mpsc::Sender<Outgoing>) -> usize {
-    queue.max_capacity() - queue.capacity()
 }
 
 pub(super) fn read_frames<R: AsyncRead>(reader: R) -> FramedRead<R, FrameCodec> {
@@ -217,7 +212,9 @@ pub(super) fn set_options(stream: &TcpStream) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::queue::Queue;
     use super::*;
+    use protocol::kind::method;
     use tokio::io::AsyncReadExt as _;
     use tokio_util::codec::Decoder as _;
 
@@ -232,10 +229,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_leaves_with_the_time_that_is_left_unless_it_was_withdrawn() {
-        let (sender, queue) = mpsc::channel(8);
+        let (sender, queue) = Queue::new();
         let (left, withdrawn) = (ticket(5000), ticket(5000));
-        sender.send(request(1, &left)).await.unwrap();
-        sender.send(request(2, &withdrawn)).await.unwrap();
+        sender.others.send(request(1, &left)).await.unwrap();
+        sender.others.send(request(2, &withdrawn)).await.unwrap();
         assert!(withdrawn.withdraw());
         tokio::time::advance(std::time::Duration::from_millis(1200)).await;
         drop(sender);
@@ -255,14 +252,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_frame_that_is_too_long_is_left_out_and_the_rest_is_one_batch() {
-        let (sender, queue) = mpsc::channel(8);
+        let (sender, queue) = Queue::new();
         let long = vec![0; BODY_BYTES_MAX + 1].into();
         for outgoing in [
             Outgoing::notice(7, vec![1].into()),
             Outgoing::notice(7, long),
             Outgoing::notice(7, vec![3].into()),
         ] {
-            sender.send(outgoing).await.unwrap();
+            sender.others.send(outgoing).await.unwrap();
         }
         // Finished before it starts: it writes what is queued and closes, sender or no sender.
         let finish = CancellationToken::new();
@@ -278,10 +275,33 @@ mod tests {
         assert_eq!(bodies, [1, 3]);
         assert!(
             sender
+                .others
                 .send(Outgoing::notice(7, Bytes::new()))
                 .await
                 .is_err()
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_urgent_overtakes_what_waits() {
+        let (sender, queue) = Queue::new();
+        for n in 0..3 {
+            sender.try_notice(method::FANOUT, vec![n].into()).unwrap();
+        }
+        sender
+            .try_notice(method::ESTOP_GOSSIP, vec![9].into())
+            .unwrap();
+        drop(sender);
+        let writer = counting::Counting::default();
+        write_frames(writer.clone(), queue, CancellationToken::new())
+            .await
+            .unwrap();
+        let mut bytes = BytesMut::from(&writer.bytes()[..]);
+        let mut bodies = Vec::new();
+        while let Some(frame) = codec().decode(&mut bytes).unwrap() {
+            bodies.push(frame.body[0]);
+        }
+        assert_eq!(bodies, [9, 0, 1, 2]);
     }
 
     /// A writer that counts how often it is called.

@@ -17,7 +17,7 @@ use tokio_util::codec::FramedRead;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{read_frames, set_options, write_frames};
-use super::link::{LinkConfig, LinkEvent, Shared};
+use super::link::{LinkConfig, LinkEvent, Shared, Urgent};
 use super::{ADMITTED, CONNECT_TIMEOUT};
 use crate::drain::Drain;
 use crate::events;
@@ -31,12 +31,13 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 pub(super) async fn keep(
     config: LinkConfig,
     shared: Arc<Shared>,
-    events: mpsc::Sender<LinkEvent>,
+    (events, urgent): (mpsc::Sender<LinkEvent>, Option<mpsc::Sender<Urgent>>),
     released: CancellationToken,
     drain: Drain,
 ) {
     let outlet = Outlet {
         sender: events,
+        urgent,
         link: config.name,
         drain: drain.clone(),
     };
@@ -151,6 +152,17 @@ async fn use_connection(
 
 async fn take(frame: Frame, shared: &Shared, outlet: &Outlet) {
     if frame.correlation == 0 {
+        if let Some(urgent) = outlet
+            .urgent
+            .as_ref()
+            .filter(|_| method::is_urgent(frame.kind))
+        {
+            let (method, body) = (frame.kind, frame.body);
+            if urgent.try_send(Urgent { method, body }).is_err() {
+                events::notice_dropped(outlet.link);
+            }
+            return;
+        }
         outlet
             .send(LinkEvent::Notice {
                 method: frame.kind,
@@ -165,6 +177,8 @@ async fn take(frame: Frame, shared: &Shared, outlet: &Outlet) {
 /// Towards the reader of the events. A slow one is waited for; one that is gone is not.
 struct Outlet {
     sender: mpsc::Sender<LinkEvent>,
+    /// Urgent notices do not wait behind the others, nor hold them up.
+    urgent: Option<mpsc::Sender<Urgent>>,
     link: &'static str,
     drain: Drain,
 }

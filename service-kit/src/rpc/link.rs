@@ -15,8 +15,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::connection::{Outgoing, Ticket, check_length, queued};
-use super::{CALLS_WAITING_MAX, EVENTS_MAX, QUEUE_FRAMES_MAX, keeper};
+use super::connection::{Outgoing, Ticket, check_length};
+use super::queue::{Frames, Queue};
+use super::{CALLS_WAITING_MAX, EVENTS_MAX, keeper};
 use crate::drain::Drain;
 use crate::events;
 
@@ -87,7 +88,7 @@ struct State {
 
 #[derive(Debug)]
 struct Open {
-    queue: mpsc::Sender<Outgoing>,
+    queue: Queue,
     /// Makes the writer write what is queued, and close.
     finish: CancellationToken,
 }
@@ -107,8 +108,26 @@ struct Asked {
     asked_at: Instant,
 }
 
+/// An urgent notice: in no order with the events of its link.
+#[derive(Debug)]
+pub struct Urgent {
+    /// What it is.
+    pub method: u16,
+    /// The encoded message.
+    pub body: Bytes,
+}
+
 /// Opens a link and keeps it open, for the tasks of the drain and a little longer than they run.
 pub fn connect(config: LinkConfig, drain: Drain) -> (Link, LinkEvents) {
+    connect_urgently(config, None, drain)
+}
+
+/// The same, with a way of their own for urgent notices: dropped and counted when it is full.
+pub fn connect_urgently(
+    config: LinkConfig,
+    urgent: Option<mpsc::Sender<Urgent>>,
+    drain: Drain,
+) -> (Link, LinkEvents) {
     let (sender, receiver) = mpsc::channel(EVENTS_MAX);
     let shared = Arc::new(Shared {
         name: config.name,
@@ -121,7 +140,7 @@ pub fn connect(config: LinkConfig, drain: Drain) -> (Link, LinkEvents) {
     drain.spawn_last(keeper::keep(
         config,
         Arc::clone(&shared),
-        sender,
+        (sender, urgent),
         released,
         drain.clone(),
     ));
@@ -173,16 +192,17 @@ impl Link {
         check_length(&body)?;
         let queue = self.shared.queue()?;
         queue
+            .others
             .send(Outgoing::notice(method, body))
             .await
             .map_err(|_| self.shared.away())
     }
 
-    /// Queues a notice if the link is up and has room.
+    /// Queues a notice if the link is up and has room. An urgent one overtakes what waits.
     pub fn try_notify(&self, method: u16, body: Bytes) -> Result<(), Refusal> {
         check_length(&body)?;
         let queue = self.shared.queue()?;
-        queue.try_send(Outgoing::notice(method, body)).map_err(|_| {
+        queue.try_notice(method, body).map_err(|_| {
             events::notice_refused(self.shared.name);
             self.shared.overloaded()
         })
@@ -270,7 +290,7 @@ impl Shared {
             self.away()
         })?;
         let request = Outgoing::request(method, correlation, body, Arc::clone(ticket));
-        open.queue.try_send(request).map_err(|_| {
+        open.queue.others.try_send(request).map_err(|_| {
             events::call_refused(self.name, "queue");
             self.overloaded()
         })?;
@@ -281,7 +301,7 @@ impl Shared {
         Ok(correlation)
     }
 
-    fn queue(&self) -> Result<mpsc::Sender<Outgoing>, Refusal> {
+    fn queue(&self) -> Result<Queue, Refusal> {
         let state = self.state.lock();
         let open = state.open.as_ref().ok_or_else(|| self.away())?;
         Ok(open.queue.clone())
@@ -297,8 +317,8 @@ impl Shared {
     }
 
     /// Takes a new connection into use and returns the queue for its writer.
-    pub(super) fn opened(&self, finish: CancellationToken) -> mpsc::Receiver<Outgoing> {
-        let (queue, frames) = mpsc::channel(QUEUE_FRAMES_MAX);
+    pub(super) fn opened(&self, finish: CancellationToken) -> Frames {
+        let (queue, frames) = Queue::new();
         self.state.lock().open = Some(Open { queue, finish });
         self.up.send_replace(true);
         events::link_opened(self.name);
@@ -321,7 +341,7 @@ impl Shared {
     /// and never will, else *outcome unknown*.
     pub(super) fn lost(&self) {
         if let Some(open) = self.fail_calls() {
-            events::frames_dropped(self.name, queued(&open.queue));
+            events::frames_dropped(self.name, open.queue.len());
         }
     }
 
@@ -377,20 +397,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn correlations_skip_zero_and_those_in_use() {
-        let mut state = State {
-            last_correlation: u32::MAX - 1,
-            ..State::default()
-        };
-        let (caller, _answer) = oneshot::channel();
-        let deadline = Instant::now();
-        let ticket = Arc::new(Ticket::new(deadline));
-        state.waiting.insert(1, Waiting { caller, ticket });
-        let next = [(); 2].map(|()| state.next_correlation());
-        assert_eq!(next, [u32::MAX, 2]);
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ mod admission;
 mod connection;
 mod keeper;
 mod link;
+mod queue;
 mod server;
 
 use std::time::Duration;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 
-pub use link::{Link, LinkConfig, LinkEvent, LinkEvents, connect};
+pub use link::{Link, LinkConfig, LinkEvent, LinkEvents, Urgent, connect, connect_urgently};
 pub use protocol::error::decode_body as decode;
 pub use server::{Closed, Handler, NotifyError, Peer, Request, serve};
 
@@ -26,6 +27,10 @@ const ADMITTED: u16 = 3;
 /// Frames that wait for the socket of one connection. When full: a call is refused as
 /// *unavailable*, `Peer::notify` is refused as full, and all else waits.
 const QUEUE_FRAMES_MAX: usize = 8192;
+
+/// Of the urgent lane, apart from those. When full: a notice is refused, and whoever sends urgent
+/// notices says them again.
+const URGENT_FRAMES_MAX: usize = 1024;
 
 /// Calls of one link that wait for their answer. Beyond: refused as *rate limited*.
 const CALLS_WAITING_MAX: usize = 16 * 1024;

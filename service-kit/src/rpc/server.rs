@@ -23,8 +23,9 @@ use tokio_util::codec::FramedRead;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::{TlsStream, admit};
-use super::connection::{Outgoing, check_length, queued, read_frames, write_frames};
-use super::{ADMITTED, PEERS_MAX, QUEUE_FRAMES_MAX, REQUESTS_AT_WORK_MAX};
+use super::connection::{Outgoing, check_length, read_frames, write_frames};
+use super::queue::Queue;
+use super::{ADMITTED, PEERS_MAX, REQUESTS_AT_WORK_MAX};
 use crate::drain::Drain;
 use crate::events;
 
@@ -78,7 +79,7 @@ pub struct Request {
 pub struct Peer {
     id: u64,
     name: Arc<str>,
-    queue: mpsc::Sender<Outgoing>,
+    queue: Queue,
 }
 
 /// A notice that did not get into the queue.
@@ -116,10 +117,10 @@ impl Peer {
         &self.name
     }
 
-    /// Queues a notice, if there is room.
+    /// Queues a notice, if there is room. An urgent one overtakes what waits.
     pub fn notify(&self, method: u16, body: Bytes) -> Result<(), NotifyError> {
         self.queue
-            .try_send(Outgoing::notice(method, body))
+            .try_notice(method, body)
             .map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => {
                     events::notice_refused(&self.name);
@@ -132,6 +133,7 @@ impl Peer {
     /// Queues a notice, waiting for room. Cancel-safe: cancelled, nothing is queued.
     pub async fn notify_wait(&self, method: u16, body: Bytes) -> Result<(), Closed> {
         self.queue
+            .others
             .send(Outgoing::notice(method, body))
             .await
             .map_err(|_| Closed)
@@ -195,7 +197,7 @@ async fn permit(semaphore: &Arc<Semaphore>) -> OwnedSemaphorePermit {
 
 async fn run<H: Handler>(stream: TlsStream, name: String, handler: Arc<H>, drain: Drain) {
     let (reader, writer) = tokio::io::split(stream);
-    let (queue, frames) = mpsc::channel(QUEUE_FRAMES_MAX);
+    let (queue, frames) = Queue::new();
     let finish = CancellationToken::new();
     let mut writing = drain.spawn(write_frames(writer, frames, finish.clone()));
     let peer = Peer {
@@ -217,7 +219,7 @@ async fn run<H: Handler>(stream: TlsStream, name: String, handler: Arc<H>, drain
             finish.cancel();
         }
         Ended::Lost => {
-            events::frames_dropped(&peer.name, queued(&peer.queue));
+            events::frames_dropped(&peer.name, peer.queue.len());
             writing.abort();
         }
     }
@@ -340,7 +342,7 @@ impl Owed {
             Err(refusal) => (method::FAILED, refusal.encode()),
         };
         let answer = Outgoing::answer(kind, self.correlation, body);
-        let sent = self.peer.queue.send(answer).await;
+        let sent = self.peer.queue.others.send(answer).await;
         self.paid = true;
         if sent.is_err() {
             events::answer_dropped(&self.peer.name);
@@ -362,7 +364,7 @@ impl Drop for Owed {
         events::answer_lost(&self.peer.name);
         let refusal = Refusal::new(ErrorCode::OutcomeUnknown, "the request was not ended");
         let answer = Outgoing::answer(method::FAILED, self.correlation, refusal.encode());
-        if self.peer.queue.try_send(answer).is_err() {
+        if self.peer.queue.others.try_send(answer).is_err() {
             events::answer_dropped(&self.peer.name);
         }
     }

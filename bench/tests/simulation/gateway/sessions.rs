@@ -65,7 +65,7 @@ impl Gateway {
             more,
             history_generation: 0,
         };
-        let listed = self.listed.clone();
+        let listed = (self.listed.clone(), Vec::new());
         let welcome =
             seat.session
                 .welcome(handle.session, introduction, account, page, listed, now);

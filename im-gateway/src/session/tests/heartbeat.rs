@@ -13,7 +13,14 @@ fn welcomed(asked_ms: u32, now: Now) -> (Session, u32) {
         panic!("the hello is good");
     };
     let (account, page) = (Account::default(), MembershipsPage::default());
-    let welcome = session.welcome(SessionId(9), &introduction, account, page, vec![], now);
+    let welcome = session.welcome(
+        SessionId(9),
+        &introduction,
+        account,
+        page,
+        Default::default(),
+        now,
+    );
     let welcome: Welcome = decode_body(welcome.body).unwrap();
     (session, welcome.heartbeat_interval_ms)
 }

@@ -232,7 +232,9 @@ impl Cluster {
                 | Content::StepUpdate(_)
                 | Content::Membership(_)
                 | Content::Recall(_)
-                | Content::Edit(_) => None,
+                | Content::Edit(_)
+                | Content::Estop(_)
+                | Content::EstopRelease(_) => None,
             })
             .collect()
     }
