@@ -12,6 +12,7 @@ use bench::peers::{self, System, limit};
 use bench::scenarios::back::Robots;
 use bench::scenarios::bare::Serving;
 use bench::scenarios::catch_up;
+use bench::scenarios::estop::{self, Stopping};
 use bench::scenarios::growth::{self, Growth};
 use bench::scenarios::idle::{self, Holding};
 use bench::scenarios::load::{self, GroupOptions, MixedOptions, Scenario};
@@ -59,6 +60,8 @@ enum Command {
     ConnectStorm(Run<storm::Options>),
     /// A client that was away pulls what it missed, beside the database's own read rate
     CatchUp(Run<catch_up::Options>),
+    /// Emergency stops of a fleet under load: how long until the last robot has acted
+    Estop(Run<estop::Options>),
     /// Whether one more costs more when there are many already
     Growth {
         /// What grows.
@@ -168,6 +171,7 @@ async fn load_process(work: &str) -> anyhow::Result<()> {
         Holding::NAME => processes::serve::<Holding>().await,
         Storming::NAME => processes::serve::<Storming>().await,
         Robots::NAME => processes::serve::<Robots>().await,
+        Stopping::NAME => processes::serve::<Stopping>().await,
         Serving::NAME => processes::serve::<Serving>().await,
         other => anyhow::bail!("there is no work {other}"),
     }
@@ -188,6 +192,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::ConnectStorm(run) => {
             let work = async |site: &mut Site| storm::run(&run.options, site).await;
+            scenario(&run.options.place, run.json.as_deref(), work).await
+        }
+        Command::Estop(run) => {
+            let work = async |site: &mut Site| estop::run(&run.options, site).await;
             scenario(&run.options.place, run.json.as_deref(), work).await
         }
         Command::CatchUp(run) => alone(catch_up::run(&run.options), run.json.as_deref()).await,
