@@ -6,7 +6,7 @@ use protocol::limits::REQUESTS_IN_FLIGHT_MAX;
 use serde::Deserialize;
 use service_kit::config::{
     AdminConfig, ClusterConfig, ConfigError, DrainConfig, InternalTlsConfig, ListenConfig,
-    LogConfig,
+    LogConfig, RuntimeConfig,
 };
 
 /// The variables of this process begin with it.
@@ -21,6 +21,8 @@ pub const DEFAULTS: &str = include_str!("config.toml");
 pub struct Config {
     /// Logs.
     pub log: LogConfig,
+    /// How many threads it has.
+    pub runtime: RuntimeConfig,
     /// The admin port.
     pub admin: AdminConfig,
     /// Where clients reach us.

@@ -12,13 +12,13 @@ use protocol::GatewayId;
 use service_kit::admin::Readiness;
 use service_kit::discovery::Discovery;
 use service_kit::drain::{self, Drain};
-use service_kit::{admin, config, exit, listen, telemetry, tls};
+use service_kit::{admin, config, exit, listen, runtime, telemetry, tls};
 
 fn main() -> ExitCode {
     exit::run("im-gateway", || {
         let config: Config = config::from_process(ENV_PREFIX, DEFAULTS)?;
         config.check()?;
-        tokio::runtime::Runtime::new()?.block_on(run(config))
+        runtime::build(&config.runtime, runtime::Work::Connections)?.block_on(run(config))
     })
 }
 

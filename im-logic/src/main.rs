@@ -11,12 +11,12 @@ use service_kit::admin::Readiness;
 use service_kit::discovery::Discovery;
 use service_kit::drain::{self, Drain};
 use service_kit::token::TokenVerifier;
-use service_kit::{admin, config, exit, listen, rpc, telemetry, tls};
+use service_kit::{admin, config, exit, listen, rpc, runtime, telemetry, tls};
 
 fn main() -> ExitCode {
     exit::run("im-logic", || {
         let config: Config = config::from_process(ENV_PREFIX, DEFAULTS)?;
-        tokio::runtime::Runtime::new()?.block_on(run(config))
+        runtime::build(&config.runtime, runtime::Work::Passing)?.block_on(run(config))
     })
 }
 

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use service_kit::config::{
     AdminConfig, ClusterConfig, DrainConfig, InternalTlsConfig, ListenConfig, LogConfig,
+    RuntimeConfig,
 };
 
 /// The variables of this process begin with it.
@@ -17,6 +18,8 @@ pub const DEFAULTS: &str = include_str!("config.toml");
 pub struct Config {
     /// Logs.
     pub log: LogConfig,
+    /// How many threads it has.
+    pub runtime: RuntimeConfig,
     /// The admin port.
     pub admin: AdminConfig,
     /// Our end of the links.

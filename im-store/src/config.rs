@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use service_kit::config::{
     AdminConfig, ClusterConfig, ConfigError, DrainConfig, InternalTlsConfig, ListenConfig,
-    LogConfig,
+    LogConfig, RuntimeConfig,
 };
 
 use crate::mysql::{Address, AddressError};
@@ -25,6 +25,8 @@ pub const DEFAULTS: &str = include_str!("config.toml");
 pub struct Config {
     /// Logs.
     pub log: LogConfig,
+    /// How many threads it has.
+    pub runtime: RuntimeConfig,
     /// The admin port.
     pub admin: AdminConfig,
     /// Both ends of the links.

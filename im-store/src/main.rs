@@ -10,12 +10,12 @@ use service_kit::admin::Readiness;
 use service_kit::discovery::Discovery;
 use service_kit::drain::{self, Drain};
 use service_kit::peers::PeersConfig;
-use service_kit::{admin, exit, listen, telemetry, tls};
+use service_kit::{admin, exit, listen, runtime, telemetry, tls};
 
 fn main() -> ExitCode {
     exit::run("im-store", || {
         let (task, config) = command::from_process()?;
-        tokio::runtime::Runtime::new()?.block_on(run(task, config))
+        runtime::build(&config.runtime, runtime::Work::Passing)?.block_on(run(task, config))
     })
 }
 

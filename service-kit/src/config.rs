@@ -13,7 +13,7 @@ use toml::{Table, Value};
 
 pub use self::sections::{
     AdminConfig, ClusterConfig, DrainConfig, InternalTlsConfig, ListenConfig, LogConfig, LogFormat,
-    RedisUrl,
+    RedisUrl, RuntimeConfig,
 };
 
 /// How alike two keys must be for one to be suggested for the other, from 0 to 1.

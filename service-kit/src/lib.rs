@@ -1,11 +1,12 @@
 //! What a process needs to be a process, and no word of what it is for.
 //!
-//! Read in this order: [`config`], [`exit`], [`telemetry`], [`admin`], [`listen`], [`tls`],
+//! Read in this order: [`config`], [`exit`], [`runtime`], [`telemetry`], [`admin`], [`listen`], [`tls`],
 //! [`token`], [`clock`], [`drain`], [`snowflake`], [`rpc`], [`live`],
 //! [`registry`], [`peers`], [`discovery`].
 
 pub mod config;
 pub mod exit;
+pub mod runtime;
 
 pub mod telemetry;
 

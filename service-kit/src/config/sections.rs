@@ -27,6 +27,14 @@ pub enum LogFormat {
     Json,
 }
 
+/// The section `[runtime]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuntimeConfig {
+    /// Threads that run the process's tasks; 0: as many as its work is good for.
+    pub worker_threads: u8,
+}
+
 /// The section `[admin]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
