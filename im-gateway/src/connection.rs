@@ -70,7 +70,7 @@ impl Connection {
         stream: TlsStream,
         gateway: Arc<Gateway>,
         half_open: OwnedSemaphorePermit,
-    ) -> Option<Self> {
+    ) -> Option<Box<Self>> {
         let mut wire = Wire::new(stream);
         let mut session = Session::new(gateway.rules.clone(), Instant::now());
         let opened = tokio::select! {
@@ -81,11 +81,12 @@ impl Connection {
         };
         drop(half_open);
         match opened {
-            Ok(present) => Some(Self {
+            // Boxed: a future has room for a value on both sides of each move.
+            Ok(present) => Some(Box::new(Self {
                 wire,
                 session,
                 present,
-            }),
+            })),
             Err(Ended::LastWord(frame, _)) => {
                 wire.finish_with(&frame).await;
                 None
@@ -95,7 +96,7 @@ impl Connection {
     }
 
     /// Reads and writes until the session ends.
-    pub async fn serve(mut self) {
+    pub async fn serve(mut self: Box<Self>) {
         let ended = self.run().await;
         let handle = &self.present.handle;
         let why = match ended {

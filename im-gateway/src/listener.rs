@@ -89,7 +89,7 @@ async fn open(
     half_open: OwnedSemaphorePermit,
     tls: Arc<ServerConfig>,
     gateway: Arc<Gateway>,
-) -> Option<Connection> {
+) -> Option<Box<Connection>> {
     // Frames are gathered before they are written; nothing is gained by waiting for more.
     if let Err(error) = stream.set_nodelay(true) {
         events::connection_failed(&error);
