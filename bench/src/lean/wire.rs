@@ -166,6 +166,11 @@ impl<'a> Fields<'a> {
     }
 
     fn varint(&mut self) -> anyhow::Result<u64> {
+        // Nearly all of them: tags, and lengths of what is short.
+        if let [byte @ 0..0x80, rest @ ..] = self.0 {
+            self.0 = rest;
+            return Ok(u64::from(*byte));
+        }
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let [byte] = *self.take(1)?.first_chunk::<1>().context("cut short")?;

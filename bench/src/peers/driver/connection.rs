@@ -145,18 +145,19 @@ impl Connection {
             self.codec.tick(now_us, &mut self.out);
         }
         let due_us = self.codec.due_at_us().unwrap_or(u64::MAX);
-        if due_us < self.timer_at_us || self.timer_at_us <= now_us {
-            self.timer_at_us = due_us;
-            let wait = Duration::from_micros(due_us.saturating_sub(now_us));
-            let at = Instant::now() + wait.min(Duration::from_secs(24 * 60 * 60));
-            match &mut self.timer {
-                Some(timer) => timer.as_mut().reset(at),
-                none => *none = Some(Box::pin(tokio::time::sleep_until(at))),
-            }
+        let has_fired = self.timer.as_ref().is_none_or(|timer| timer.is_elapsed());
+        if due_us >= self.timer_at_us && !has_fired {
+            // The timer knows whom to wake.
+            return;
         }
-        if let Some(timer) = &mut self.timer
-            && timer.as_mut().poll(cx).is_ready()
-        {
+        self.timer_at_us = due_us;
+        let wait = Duration::from_micros(due_us.saturating_sub(now_us));
+        let at = Instant::now() + wait.min(Duration::from_secs(24 * 60 * 60));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        timer.as_mut().reset(at);
+        if timer.as_mut().poll(cx).is_ready() {
             // It was due within the timer's coarseness: looked at again at once.
             self.timer_at_us = 0;
             cx.waker().wake_by_ref();
