@@ -113,6 +113,11 @@ pub struct Row {
     pub server_cores: f64,
     /// Cores that the load used.
     pub load_cores: f64,
+    /// Deliveries for each second of a core that the server used.
+    pub deliveries_per_server_core_s: f64,
+    /// CPU of the load for each delivery, in microseconds: far above the limit's, the load was in
+    /// the way.
+    pub load_us_per_delivery: f64,
     /// Idle: memory of the server for each session, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_per_session: Option<f64>,
@@ -159,6 +164,10 @@ fn row(case: Case, runs: &[Run]) -> Row {
         Figures::Load(_) => None,
         Figures::Idle(bytes) => Some(bytes),
     });
+    let ratio = |of: fn(&Outcome) -> (u64, u64)| {
+        let ratios = outcomes().map(|outcome| of(&outcome));
+        median(ratios.map(|(part, whole)| quotient(part, whole))).unwrap_or_default()
+    };
     Row {
         system: case.system,
         settings: case.settings,
@@ -184,6 +193,8 @@ fn row(case: Case, runs: &[Run]) -> Row {
         lost: outcomes().map(|outcome| outcome.lost).sum(),
         server_cores: to_digits(per_s(|o| o.server_cpu_us) / 1e6, 2),
         load_cores: to_digits(per_s(|o| o.load_cpu_us) / 1e6, 2),
+        deliveries_per_server_core_s: to_digits(1e6 * ratio(|o| (o.delivered, o.server_cpu_us)), 0),
+        load_us_per_delivery: to_digits(ratio(|o| (o.load_cpu_us, o.delivered)), 3),
         bytes_per_session: median(bytes).map(|bytes| bytes.round()),
     }
 }
@@ -197,9 +208,13 @@ impl Figures {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "rates are for reading")]
 fn rate(count: u64, measured_us: u64) -> f64 {
-    count as f64 * 1e6 / measured_us.max(1) as f64
+    1e6 * quotient(count, measured_us)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "rates are for reading")]
+fn quotient(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
 }
 
 fn to_digits(value: f64, digits: i32) -> f64 {
@@ -281,7 +296,8 @@ mod tests {
         };
         let known = keys(&runs);
         for key in "system scenario durable members window sent_per_s acked_per_s deliveries_per_s \
-                    p50_us p99_us ratio_to_limit settings lost"
+                    p50_us p99_us ratio_to_limit settings lost deliveries_per_server_core_s \
+                    load_us_per_delivery"
             .split_whitespace()
         {
             assert!(known.split(' ').any(|known| known == key), "{key}: {known}");

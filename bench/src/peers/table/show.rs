@@ -35,11 +35,13 @@ impl fmt::Display for Table {
             "of limit",
             "server",
             "load",
+            "/core-s",
+            "load µs",
             "lost",
         ];
         let mut lines = vec![head.map(str::to_owned).to_vec()];
         lines.extend(self.0.iter().map(Row::cells));
-        let width = |column: usize| lines.iter().map(|line| line[column].len()).max();
+        let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
         let widths: Vec<_> = (0..head.len())
             .map(|column| width(column).unwrap_or(0))
             .collect();
@@ -51,7 +53,8 @@ impl fmt::Display for Table {
         }
         write!(
             f,
-            "server, load: cores used; idle: bytes of the server's memory a session"
+            "server, load: cores used; /core-s: deliveries a second of the server's cores; load µs: CPU \
+             of the load a delivery; idle: bytes of the server's memory a session"
         )
     }
 }
@@ -84,6 +87,8 @@ impl Row {
                 "-".into(),
                 "-".into(),
                 "-".into(),
+                "-".into(),
+                "-".into(),
             ],
             None => [
                 format!("{:.0}", self.sent_per_s),
@@ -94,6 +99,8 @@ impl Row {
                 format!("{:.3}", self.ratio_to_limit),
                 format!("{:.2}", self.server_cores),
                 format!("{:.2}", self.load_cores),
+                format!("{:.0}", self.deliveries_per_server_core_s),
+                format!("{:.2}", self.load_us_per_delivery),
                 self.lost.to_string(),
             ],
         };
