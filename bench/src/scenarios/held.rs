@@ -21,6 +21,7 @@ use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -117,9 +118,7 @@ impl Door {
     pub async fn knock(&self, visitor: &Visitor) -> anyhow::Result<Held> {
         within(async {
             let mut held = self.connect(visitor).await?;
-            held.stream.write_all(&[KNOCK]).await?;
-            held.stream.flush().await?;
-            ensure!(held.stream.read_u8().await? == KNOCK, "another byte");
+            held.knock().await?;
             Ok(held)
         })
         .await
@@ -190,6 +189,17 @@ impl Held {
         self.stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
+    /// A byte that goes to a bare server and comes back.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn knock(&mut self) -> anyhow::Result<()> {
+        self.stream.write_all(&[KNOCK]).await?;
+        self.stream.flush().await?;
+        ensure!(self.stream.read_u8().await? == KNOCK, "another byte");
+        Ok(())
+    }
+
     /// One heartbeat, and the answer to it. What else comes is passed over.
     ///
     /// # Errors
@@ -242,8 +252,8 @@ impl Held {
     }
 }
 
-/// What has become of them.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+/// What has become of those that beat.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Beaten {
     /// Heartbeats that were answered.
     pub beats: u64,
@@ -251,40 +261,41 @@ pub struct Beaten {
     pub lost: u64,
 }
 
-/// Every connection says at its interval that it is there, each at a moment of its own. Those that
-/// stand at the end come back.
-pub async fn beat_all(all: Vec<Held>, interval: Duration, over: Duration) -> (Beaten, Vec<Held>) {
-    let (beats, lost) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let begin = Instant::now();
-    let end = begin + over;
-    let count = u32::try_from(all.len().max(1)).unwrap_or(u32::MAX);
-    let mut tasks = Vec::with_capacity(all.len());
-    for (place, mut held) in (0..).zip(all) {
-        let (beats, lost) = (Arc::clone(&beats), Arc::clone(&lost));
-        tasks.push(tokio::spawn(async move {
-            let mut at = begin + interval * place / count;
-            while at < end {
+/// Connections that stand, each of which says at its interval that it is there, from now on. They
+/// are gone with this.
+#[derive(Debug, Default)]
+pub struct Heartbeats {
+    of: JoinSet<()>,
+    beats: Arc<AtomicU64>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Heartbeats {
+    /// One more. Its first heartbeat comes within the interval, at a moment of its own.
+    pub fn begin(&mut self, mut held: Held, interval: Duration) {
+        let (beats, lost) = (Arc::clone(&self.beats), Arc::clone(&self.lost));
+        let mut at = Instant::now() + interval.mul_f64(rand::random());
+        self.of.spawn(async move {
+            loop {
                 tokio::time::sleep_until(at).await;
                 if held.beat().await.is_err() {
                     lost.fetch_add(1, Ordering::Relaxed);
-                    return None;
+                    return;
                 }
                 beats.fetch_add(1, Ordering::Relaxed);
                 at += interval;
             }
-            Some(held)
-        }));
+        });
     }
-    let mut held = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        held.extend(task.await.ok().flatten());
+
+    /// What has become of them until now.
+    #[must_use]
+    pub fn so_far(&self) -> Beaten {
+        Beaten {
+            beats: self.beats.load(Ordering::Relaxed),
+            lost: self.lost.load(Ordering::Relaxed),
+        }
     }
-    tokio::time::sleep_until(end).await;
-    let beaten = Beaten {
-        beats: beats.load(Ordering::Relaxed),
-        lost: lost.load(Ordering::Relaxed),
-    };
-    (beaten, held)
 }
 
 async fn within<T>(made: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

@@ -12,7 +12,7 @@ use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::bare::Bare;
-use super::held::{Beaten, Door, Held, beat_all};
+use super::held::{Beaten, Door, Heartbeats, Held, Welcomed};
 use super::processes::{Processes, Progress, Station, Work, needed};
 use super::row::{Row, Rows};
 use super::screen::Stage;
@@ -87,6 +87,9 @@ pub struct Standing {
     heartbeat_ms: u64,
 }
 
+/// A connection, its account, how many conversations that is in, and how often it has to beat.
+type Came = (Held, u64, usize, Duration);
+
 /// What the coordinator answers: heartbeats for so long, in milliseconds.
 type BeatFor = u64;
 
@@ -97,45 +100,58 @@ impl Work for Holding {
     async fn run(self, mut station: Station) -> anyhow::Result<Beaten> {
         let door = Door::new(&self.access.addresses, &self.access.ca_pem)?;
         let mut standing = Standing::default();
-        let mut all = Vec::with_capacity(self.count);
+        let (mut heartbeats, mut silent) = (Heartbeats::default(), Vec::new());
         let numbers = self.first..self.first + self.count;
         let coming = numbers.map(|number| self.come(&door, number));
         let mut coming = futures_util::stream::iter(coming).buffered(CONNECTING_MAX);
         while let Some(came) = coming.next().await {
             let (held, account, memberships, heartbeat) = came?;
-            all.push(held);
+            // From its welcome on: those that come first wait long for the last.
+            if self.is_bare {
+                silent.push(held);
+            } else {
+                heartbeats.begin(held, heartbeat);
+            }
             standing.accounts.push(account);
             standing.memberships += memberships;
-            standing.heartbeat_ms = heartbeat;
-            if all.len() % 100 == 0 {
+            standing.heartbeat_ms = u64::try_from(heartbeat.as_millis())?;
+            if standing.accounts.len() % 100 == 0 {
                 station.further(Progress {
-                    connected: all.len() as u64,
+                    connected: standing.accounts.len() as u64,
                     ..Progress::default()
                 });
             }
         }
         drop(coming);
-        let interval = Duration::from_millis(standing.heartbeat_ms.max(1));
         let beat_for: BeatFor = station.meet(&standing).await?;
-        let (beaten, held) = beat_all(all, interval, Duration::from_millis(beat_for)).await;
+        let before = heartbeats.so_far();
+        tokio::time::sleep(Duration::from_millis(beat_for)).await;
+        let after = heartbeats.so_far();
+        let beaten = Beaten {
+            beats: after.beats - before.beats,
+            lost: after.lost,
+        };
         // The connections stand until all are told to go.
         let _over: bool = station.meet(&beaten).await?;
-        drop(held);
         Ok(beaten)
     }
 }
 
 impl Holding {
-    async fn come(&self, door: &Door, number: usize) -> anyhow::Result<(Held, u64, usize, u64)> {
+    async fn come(&self, door: &Door, number: usize) -> anyhow::Result<Came> {
         let visitor = door.visitor(number);
         if self.is_bare {
-            return Ok((door.knock(&visitor).await?, 0, 0, 0));
+            return Ok((door.knock(&visitor).await?, 0, 0, Duration::ZERO));
         }
         let token = self.access.token_of(u32::try_from(number)?);
         let entered = door.enter(&visitor, &token, self.heartbeat_ms).await;
         let (held, welcomed) = entered.with_context(|| format!("account {number}"))?;
-        let heartbeat = u64::try_from(welcomed.heartbeat.as_millis())?;
-        Ok((held, welcomed.account, welcomed.memberships, heartbeat))
+        let Welcomed {
+            account,
+            memberships,
+            heartbeat,
+        } = welcomed;
+        Ok((held, account, memberships, heartbeat))
     }
 }
 
