@@ -14,8 +14,9 @@
 //! ([`meter`]); `books`, `hall` and [`traffic`], the load process; [`crowd`], its coordinator;
 //! [`verdict`] and [`search`], which judge; and [`load`], which joins them. Connections that say
 //! nothing: [`held`], and [`idle`], which holds them; [`storm`] and [`back`], which make them at
-//! once; [`bare`], what they are compared with. [`estop`] stops robots under load. [`catch_up`] and [`growth`] have clusters of their
-//! own, whose histories they fill directly.
+//! once; [`bare`], what they are compared with. [`estop`] stops robots under load. [`lone`],
+//! [`catch_up`] and [`growth`] have clusters of their own; the last two fill their histories
+//! directly.
 
 pub mod processes;
 pub mod row;
@@ -45,6 +46,7 @@ pub mod back;
 pub mod catch_up;
 pub mod estop;
 pub mod growth;
+pub mod lone;
 pub mod storm;
 
 mod used;

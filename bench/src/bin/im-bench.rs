@@ -16,6 +16,7 @@ use bench::scenarios::estop::{self, Stopping};
 use bench::scenarios::growth::{self, Growth};
 use bench::scenarios::idle::{self, Holding};
 use bench::scenarios::load::{self, GroupOptions, MixedOptions, Scenario};
+use bench::scenarios::lone;
 use bench::scenarios::processes::{self, Work as _};
 use bench::scenarios::row::Rows;
 use bench::scenarios::site::{Place, Site};
@@ -58,6 +59,8 @@ enum Command {
     Idle(Run<idle::Options>),
     /// Logins at once, beside a bare TLS server; and a fleet that comes back after a gateway's death
     ConnectStorm(Run<storm::Options>),
+    /// One send after the other, beside a bare TLS round trip and a sync of the disk
+    Lone(Run<lone::Options>),
     /// A client that was away pulls what it missed, beside the database's own read rate
     CatchUp(Run<catch_up::Options>),
     /// Emergency stops of a fleet under load: how long until the last robot has acted
@@ -198,6 +201,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             let work = async |site: &mut Site| estop::run(&run.options, site).await;
             scenario(&run.options.place, run.json.as_deref(), work).await
         }
+        Command::Lone(run) => alone(lone::run(&run.options), run.json.as_deref()).await,
         Command::CatchUp(run) => alone(catch_up::run(&run.options), run.json.as_deref()).await,
         Command::Growth { growth, json } => alone(growth::run(&growth), json.as_deref()).await,
         Command::Clean(run) => clean(&run).await,
