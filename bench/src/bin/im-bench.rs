@@ -316,10 +316,17 @@ async fn chaos(run: &ChaosRun) -> anyhow::Result<ExitCode> {
     let record = run.record.clone();
     let record = record.unwrap_or_else(|| folder.path().join("record"));
     let mut arena = Arena::start(&run.setup).await?;
-    let outcome = chaos::run(&run.chaos, &mut arena, &record).await;
+    let outcome = tokio::select! {
+        outcome = chaos::run(&run.chaos, &mut arena, &record) => Some(outcome),
+        stopped = interrupted() => stopped.map(|()| None)?,
+    };
     if let Some(path) = &run.log {
         write(path, arena.cluster.whole_log().as_bytes())?;
     }
+    let Some(outcome) = outcome else {
+        arena.stop().await?;
+        return Ok(ExitCode::from(EXIT_INTERRUPTED));
+    };
     let outcome = outcome.with_context(|| arena.cluster.log())?;
     arena.stop().await?;
     tell(&outcome, run.json.as_deref())
