@@ -13,6 +13,8 @@ use crate::tiers::{Counts, Instance, Tier};
 pub struct Addresses {
     /// Where clients connect, with TLS: the first gateway.
     pub clients: SocketAddr,
+    /// Where clients that speak HTTP connect, with TLS: the first gateway.
+    pub http: SocketAddr,
     /// im-logic's links.
     pub logic: SocketAddr,
     /// im-router's links.
@@ -46,6 +48,9 @@ pub struct Place {
     pub listens: SocketAddr,
     /// Its admin port.
     pub admin: SocketAddr,
+    /// Where a gateway speaks HTTP.
+    #[serde(default)]
+    pub http: Option<SocketAddr>,
 }
 
 impl Addresses {
@@ -56,6 +61,14 @@ impl Addresses {
         let gateways = gateways.filter(|(instance, _)| instance.tier == Tier::Gateway);
         let reached = gateways.map(|(instance, listens)| self.reached(instance, listens));
         reached.map(|address| address.to_string()).collect()
+    }
+
+    /// Where clients that speak HTTP connect: every gateway.
+    #[must_use]
+    pub fn all_http(&self) -> Vec<String> {
+        let further = self.further.values().filter_map(|place| place.http);
+        let all = std::iter::once(self.http).chain(further);
+        all.map(|address| address.to_string()).collect()
     }
 
     /// Where the others reach an instance that listens here.

@@ -26,6 +26,9 @@ pub struct PortOptions {
     /// Where robots, people and the planner connect; default 7443
     #[arg(long, env = "SWARM_CLIENT_PORT", value_name = "PORT")]
     pub client_port: Option<u16>,
+    /// Where clients that speak HTTP connect; default 7643
+    #[arg(long, env = "SWARM_HTTP_PORT", value_name = "PORT")]
+    pub http_port: Option<u16>,
     /// im-logic's links; default 7402
     #[arg(long, env = "SWARM_LOGIC_PORT", value_name = "PORT")]
     pub logic_port: Option<u16>,
@@ -92,6 +95,7 @@ impl PortOptions {
         };
         let mut addresses = Addresses {
             clients: choice.port("--client-port", self.client_port, 7443)?,
+            http: choice.port("--http-port", self.http_port, 7643)?,
             logic: choice.port("--logic-port", self.logic_port, 7402)?,
             router: choice.port("--router-port", self.router_port, 7403)?,
             store: choice.port("--store-port", self.store_port, 7404)?,
@@ -116,6 +120,9 @@ impl PortOptions {
             let place = Place {
                 listens: choice.further("a further process", next(7444))?,
                 admin: choice.further("a further process", next(7544))?,
+                http: (instance.tier == Tier::Gateway)
+                    .then(|| choice.further("a further process", next(7644)))
+                    .transpose()?,
             };
             addresses.further.insert(instance.to_string(), place);
         }
@@ -126,6 +133,7 @@ impl PortOptions {
     fn set_ports(&self) -> Vec<u16> {
         [
             self.client_port,
+            self.http_port,
             self.logic_port,
             self.router_port,
             self.store_port,
@@ -250,12 +258,13 @@ mod tests {
 
     #[test]
     fn a_taken_default_falls_back_to_a_free_port_and_never_to_the_same_twice() {
-        let taken = [7443, 7402, 21_000, 21_002];
+        let taken = [7443, 7643, 7402, 21_000, 21_002];
         let addresses = PortOptions::default()
             .choose_with(0, Counts::ONE_EACH, only_these_taken(&taken))
             .unwrap();
         assert_eq!(addresses.clients.port(), 21_001);
-        assert_eq!(addresses.logic.port(), 21_003);
+        assert_eq!(addresses.http.port(), 21_003);
+        assert_eq!(addresses.logic.port(), 21_004);
         assert_eq!(addresses.router.port(), 7403);
     }
 
@@ -343,10 +352,11 @@ mod tests {
             .unwrap();
         let ports = |name: &str| {
             let place = addresses.further[name];
-            (place.listens.port(), place.admin.port())
+            let http = place.http.map(|http| http.port());
+            (place.listens.port(), place.admin.port(), http)
         };
-        assert_eq!(ports("im-gateway-2"), (21_000, 7544));
-        assert_eq!(ports("im-gateway-3"), (7445, 7545));
+        assert_eq!(ports("im-gateway-2"), (21_000, 7544, Some(7644)));
+        assert_eq!(ports("im-gateway-3"), (7445, 7545, Some(7645)));
         let all = ["127.0.0.1:7443", "127.0.0.1:21000", "127.0.0.1:7445"];
         assert_eq!(addresses.all_clients(), all);
     }

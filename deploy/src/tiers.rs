@@ -114,6 +114,15 @@ impl Instance {
         let further = addresses.further.get(&self.to_string());
         Some(further.map_or(first, |place| place.listens))
     }
+
+    /// Where it speaks HTTP, if it does.
+    #[must_use]
+    pub fn http(self, addresses: &Addresses) -> Option<SocketAddr> {
+        match (self.tier, addresses.further.get(&self.to_string())) {
+            (Tier::Gateway, None) => Some(addresses.http),
+            (_, further) => further?.http,
+        }
+    }
 }
 
 /// How many processes there are of each tier that can have several.
@@ -258,6 +267,9 @@ impl Wiring<'_> {
                 variables.address("LINKS__ROUTER", link(Tier::Router, addresses.router));
                 let public = self.authority.public_certificate();
                 variables.certificate("PUBLIC_TLS", &public);
+                if let Some(http) = instance.http(&self.addresses) {
+                    variables.address("HTTP__LISTEN", http);
+                }
                 variables.path("PUBLIC_TLS__CLIENT_CA", &self.authority.fleet_ca());
                 let file = self.data.join(format!("{instance}.estops"));
                 variables.path("ESTOP__FILE", &file);
@@ -367,6 +379,10 @@ mod tests {
         assert_eq!(listen, second.listens.to_string());
         let admin = told(Tier::Gateway, 1, "IM_GATEWAY__ADMIN__LISTEN");
         assert_eq!(admin, second.admin.to_string());
+        let http = told(Tier::Gateway, 1, "IM_GATEWAY__HTTP__LISTEN");
+        assert_eq!(Some(http), second.http.map(|http| http.to_string()));
+        let http = told(Tier::Gateway, 0, "IM_GATEWAY__HTTP__LISTEN");
+        assert_eq!(http, addresses.http.to_string());
         let reaches = told(Tier::Bridge, 0, "LLM_BRIDGE__SERVER__ADDRESS");
         assert_eq!(reaches, format!("{},127.0.0.1:10", addresses.clients));
         let listen = told(Tier::Store, 0, "IM_STORE__LISTEN__ADDRESS");

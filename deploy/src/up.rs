@@ -198,6 +198,8 @@ fn welcome(
     let robot = authority.robot(FIRST_ROBOT, clock::unix_ms())?;
     let clients = addresses.all_clients().join(", ");
     say(format!("clients      {clients} (TLS 1.3)"));
+    let http = addresses.all_http().join(", https://");
+    say(format!("HTTP         https://{http} (WebSocket at /v1/ws)"));
     say(format!("authority    {}", authority.fleet_ca().display()));
     say(format!("state        {}", state.folder().display()));
     for instance in instances {

@@ -1,13 +1,17 @@
 //! The gateway's configuration. `config.toml` is its manual.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use protocol::limits::REQUESTS_IN_FLIGHT_MAX;
+use rustls::ServerConfig;
 use serde::Deserialize;
 use service_kit::config::{
     AdminConfig, ClusterConfig, ConfigError, DrainConfig, InternalTlsConfig, ListenConfig,
     LogConfig, RuntimeConfig,
 };
+use service_kit::tls::{self, TlsError};
 
 /// The variables of this process begin with it.
 pub const ENV_PREFIX: &str = "IM_GATEWAY";
@@ -27,6 +31,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// Where clients reach us.
     pub listen: ListenConfig,
+    /// Where clients that speak HTTP reach us.
+    pub http: HttpConfig,
     /// What clients see.
     pub public_tls: PublicTlsConfig,
     /// Our end of the links.
@@ -45,6 +51,32 @@ pub struct Config {
     pub drain: DrainConfig,
 }
 
+/// The section `[http]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Where it listens; empty: there is none.
+    pub listen: String,
+    /// How long a client may take for the head of a request, and between two requests, in
+    /// milliseconds.
+    pub head_timeout_ms: u32,
+}
+
+impl HttpConfig {
+    /// Where it listens, if it does.
+    ///
+    /// # Errors
+    /// When it is no address.
+    pub fn address(&self) -> Result<Option<SocketAddr>, ConfigError> {
+        if self.listen.is_empty() {
+            return Ok(None);
+        }
+        let malformed =
+            |_| ConfigError::Value(format!("http.listen: {} is no address", self.listen));
+        self.listen.parse().map(Some).map_err(malformed)
+    }
+}
+
 /// The section `[public_tls]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,6 +87,16 @@ pub struct PublicTlsConfig {
     pub key: PathBuf,
     /// The authority of robots' certificates.
     pub client_ca: PathBuf,
+}
+
+impl PublicTlsConfig {
+    /// What clients are shown.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or is not what it should be.
+    pub fn server(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        tls::public_server(&self.certificate, &self.key, &self.client_ca)
+    }
 }
 
 /// The section `[links]`.
@@ -132,7 +174,9 @@ impl Config {
     /// When a value makes no sense; the message names its key.
     pub fn check(&self) -> Result<(), ConfigError> {
         let session = &self.session;
+        self.http.address()?;
         let positive = [
+            ("http.head_timeout_ms", self.http.head_timeout_ms as usize),
             (
                 "session.hello_timeout_ms",
                 session.hello_timeout_ms as usize,

@@ -14,8 +14,8 @@ use protocol::limits::{
 use protocol::wire::Membership;
 use protocol::wire::internal::{Authenticate, MembershipsPage};
 use protocol::{AccountId, ErrorCode, Frame, Refusal};
+use service_kit::clock;
 use service_kit::peers::StickyLink;
-use service_kit::{clock, tls};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -24,7 +24,6 @@ use crate::events;
 use crate::gateway::Gateway;
 use crate::handle::SessionHandle;
 use crate::session::{Introduction, Next, Now, Passed, Session, go_away};
-use crate::tls_stream::TlsStream;
 use crate::upstream::Upstream;
 use crate::wire::{LAST_WORD_TIMEOUT, Received, Turn, Wire};
 
@@ -66,12 +65,11 @@ impl Drop for Present {
 impl Connection {
     /// From the first frame to the Welcome, which is then in the outbox. `None`: there is no
     /// session, and the client has been told why. `half_open` is given back when that is decided.
-    pub async fn open(
-        stream: TlsStream,
+    pub(crate) async fn open(
+        mut wire: Wire,
         gateway: Arc<Gateway>,
         half_open: OwnedSemaphorePermit,
     ) -> Option<Box<Self>> {
-        let mut wire = Wire::new(stream);
         let mut session = Session::new(gateway.rules.clone(), Instant::now());
         let opened = tokio::select! {
             opened = open(&mut session, &mut wire, &gateway) => opened,
@@ -256,14 +254,14 @@ async fn open(
             return Err(Ended::Gone("not established"));
         }
     };
-    if !tls::peer_is_current(wire.tls(), clock::unix_ms()) {
+    let peer = wire.peer();
+    if !peer.is_current(clock::unix_ms()) {
         // It was good when the client got the ticket that it came back with.
         let refusal = Refusal::new(ErrorCode::Unauthenticated, "the certificate has expired");
         events::not_admitted(&refusal);
         return Err(Ended::LastWord(session.refuse(&refusal), "refused"));
     }
-    let subject = tls::peer_uri(wire.tls()).unwrap_or_default();
-    let admitted = admit(&introduction, subject, gateway);
+    let admitted = admit(&introduction, peer.uri, gateway);
     let (present, account, mut page) = match tokio::time::timeout_at(gives_up_at, admitted).await {
         Ok(Ok(admitted)) => admitted,
         Ok(Err(refusal)) => {

@@ -34,6 +34,12 @@ pub(crate) fn connection_refused(why: &'static str) {
     metrics::counter!("im_gateway_connections_refused_total", "why" => why).increment(1);
 }
 
+/// One that came by HTTP and would become a WebSocket.
+pub(crate) fn web_socket_refused(why: &'static str) {
+    metrics::counter!("im_gateway_web_sockets_refused_total", "why" => why).increment(1);
+    tracing::info!(why, "no WebSocket");
+}
+
 pub(crate) fn accept_failed(error: &std::io::Error) {
     metrics::counter!("im_gateway_accepts_failed_total").increment(1);
     tracing::error!(%error, "cannot accept a connection");

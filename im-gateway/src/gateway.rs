@@ -29,6 +29,7 @@ use service_kit::registry;
 use tokio::sync::Notify;
 
 use crate::config::{LimitsConfig, SessionConfig};
+use crate::doors::Doors;
 use crate::estop::Estops;
 use crate::events;
 use crate::handle::SessionHandle;
@@ -54,6 +55,8 @@ pub struct Gateway {
     pub rules: SessionConfig,
     /// What all may do.
     pub limits: LimitsConfig,
+    /// How many connections there may be.
+    pub doors: Arc<Doors>,
     /// How long sessions have to leave when the gateway is going down.
     pub leave_grace: Duration,
     /// Who is here.
@@ -107,6 +110,7 @@ impl Gateway {
     ) -> Arc<Self> {
         Arc::new(Self {
             rules,
+            doors: Doors::new(&limits),
             limits,
             leave_grace: drain_grace * 3 / 4, // The rest is for the last words.
             registry: Registry::default(),

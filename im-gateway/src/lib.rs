@@ -4,8 +4,9 @@
 //! and what it knows of members is a view that logic and router keep true.
 //!
 //! Read in this order: [`session`] (what a connection may do when), [`outbox`] (what waits for a
-//! client), [`view`] (who is a local member, as of when), [`estop`] (emergency stops), [`registry`] (all of them together), then
-//! the shells: [`tls_stream`], [`connection`], [`listener`], [`upstream`], [`router_link`].
+//! client), [`view`] (who is a local member, as of when), [`estop`] (emergency stops), [`registry`]
+//! (all of them together), then the shells: [`tls_stream`], [`connection`], [`listener`], [`http`], [`upstream`],
+//! [`router_link`].
 
 pub mod config;
 
@@ -26,12 +27,15 @@ pub mod upstream;
 pub mod notices;
 pub mod router_link;
 
+pub mod doors;
 pub mod tls_stream;
 
 mod answers;
+mod web_socket;
 mod wire;
 
 pub mod connection;
+pub mod http;
 pub mod listener;
 
 mod events;

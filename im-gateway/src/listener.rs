@@ -2,32 +2,23 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustls::ServerConfig;
 use service_kit::drain::Drain;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
 use crate::connection::Connection;
+use crate::doors::Doors;
 use crate::events;
 use crate::gateway::Gateway;
 use crate::tls_stream::TlsStream;
+use crate::wire::Wire;
 
 /// After a failed accept: long enough not to spin while the process is out of files.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-
-/// Connections that are open. When the limit is reached, new ones are closed as they come.
-#[derive(Debug)]
-struct Places {
-    open: AtomicUsize,
-    most: usize,
-}
-
-/// One of them.
-struct Place(Arc<Places>);
 
 /// Accepts until the drain.
 pub async fn serve(
@@ -36,17 +27,12 @@ pub async fn serve(
     gateway: Arc<Gateway>,
     drain: Drain,
 ) {
-    let places = Arc::new(Places {
-        open: AtomicUsize::new(0),
-        most: gateway.limits.connections_max,
-    });
-    let half_open = Arc::new(Semaphore::new(gateway.limits.half_open_max));
     loop {
         let (stream, remote, permit) = tokio::select! {
-            accepted = accept(&listener, &half_open) => accepted,
+            accepted = accept(&listener, &gateway.doors) => accepted,
             () = drain.draining() => return,
         };
-        let Some(place) = places.take() else {
+        let Some(place) = gateway.doors.take() else {
             events::connection_refused("full");
             continue;
         };
@@ -65,14 +51,11 @@ pub async fn serve(
 }
 
 /// The permit is taken first: beyond it, connections wait in the backlog of the socket.
-async fn accept(
+pub(crate) async fn accept(
     listener: &TcpListener,
-    half_open: &Arc<Semaphore>,
+    doors: &Doors,
 ) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
-    let permit = Arc::clone(half_open)
-        .acquire_owned()
-        .await
-        .expect("this semaphore is never closed");
+    let permit = doors.half_open().await;
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => return (stream, remote, permit),
@@ -101,7 +84,7 @@ async fn open(
         () = gateway.drain().draining() => return None,
     };
     match accepted {
-        Ok(Ok(stream)) => Connection::open(stream, gateway, half_open).await,
+        Ok(Ok(stream)) => Connection::open(Wire::new(stream), gateway, half_open).await,
         Ok(Err(error)) => {
             events::handshake_failed(&error);
             None
@@ -110,21 +93,5 @@ async fn open(
             events::handshake_failed(&"timed out");
             None
         }
-    }
-}
-
-impl Places {
-    fn take(self: &Arc<Self>) -> Option<Place> {
-        let before = self.open.fetch_add(1, Ordering::Relaxed);
-        let place = Place(Arc::clone(self)); // Dropped, it is given back.
-        events::connections(before + 1);
-        (before < self.most).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let before = self.0.open.fetch_sub(1, Ordering::Relaxed);
-        events::connections(before.saturating_sub(1));
     }
 }

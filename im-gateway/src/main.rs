@@ -7,7 +7,7 @@ use std::time::Duration;
 use im_gateway::config::{Config, DEFAULTS, ENV_PREFIX};
 use im_gateway::gateway::{Around, Gateway};
 use im_gateway::upstream::Upstream;
-use im_gateway::{listener, router_link};
+use im_gateway::{http, listener, router_link};
 use protocol::GatewayId;
 use service_kit::admin::Readiness;
 use service_kit::discovery::Discovery;
@@ -25,10 +25,10 @@ fn main() -> ExitCode {
 async fn run(config: Config) -> anyhow::Result<()> {
     let telemetry = telemetry::init("im-gateway", &config.log)?;
     let (drain, readiness) = (Drain::new(), Readiness::new());
-    let public = &config.public_tls;
-    let public_tls = tls::public_server(&public.certificate, &public.key, &public.client_ca)?;
+    let public_tls = config.public_tls.server()?;
     let tls = tls::internal_client(&config.internal_tls)?;
     let clients = listen::bind("listen.address", config.listen.address).await?;
+    let web = http::bind(&config.http).await?;
     let admin = listen::bind("admin.listen", config.admin.listen).await?;
     let discovery = Discovery::open(&config.cluster, &drain).await?;
     let links = |tier, fixed: &str| discovery.links(tier, fixed, &tls, &readiness);
@@ -52,6 +52,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
     drain.spawn(Arc::clone(&gateway).keep_estops());
     drain.spawn(Arc::clone(&gateway).keep_in_sync());
     drain.spawn(Arc::clone(&gateway).pass_marks());
+    drain.spawn(http::serve(
+        web,
+        &public_tls,
+        Arc::clone(&gateway),
+        config.http,
+    ));
     drain.spawn(listener::serve(clients, public_tls, gateway, drain.clone()));
     discovery.announce("im-gateway", address)?;
     tracing::info!(%address, "serving");

@@ -1,4 +1,5 @@
-//! Frames with one client, both ways: out of its TLS stream, and into it from its outbox.
+//! Frames with one client, both ways: out of its TLS stream or its WebSocket, and into it from its
+//! outbox.
 //!
 //! Not here: what a frame means ([`crate::session`]), and what waits to be written
 //! ([`crate::outbox`]).
@@ -11,8 +12,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use protocol::limits::{FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX};
 use protocol::{Frame, FrameCodec, FrameError};
-use rustls::CommonState;
 use service_kit::clock;
+use service_kit::tls::PeerIdentity;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -20,6 +21,7 @@ use tokio_util::codec::Decoder as _;
 
 use crate::handle::SessionHandle;
 use crate::tls_stream::TlsStream;
+use crate::web_socket::WebSocket;
 
 /// How much is gathered into one write, in bytes: four TLS records.
 const WRITE_BYTES_MAX: usize = 64 * 1024;
@@ -38,10 +40,18 @@ thread_local! {
 
 /// A client's connection, as frames.
 pub(crate) struct Wire {
-    stream: TlsStream,
+    stream: Transport,
     codec: FrameCodec,
     /// Since when the client has taken nothing of what was written.
     stalled_since: Option<Instant>,
+}
+
+/// What carries frames.
+enum Transport {
+    /// The protocol's own: frames, one after the other.
+    Stream(TlsStream),
+    /// Whole frames in binary messages. Boxed, so that the others do not keep room for it.
+    Messages(Box<WebSocket>),
 }
 
 /// What comes from a client; `None`: nothing more will.
@@ -57,6 +67,15 @@ pub(crate) enum Turn {
 impl Wire {
     /// Of a client that has not said hello.
     pub(crate) const fn new(stream: TlsStream) -> Self {
+        Self::over(Transport::Stream(stream))
+    }
+
+    /// The same of one that came by HTTP.
+    pub(crate) fn of_web_socket(socket: WebSocket) -> Self {
+        Self::over(Transport::Messages(Box::new(socket)))
+    }
+
+    const fn over(stream: Transport) -> Self {
         Self {
             stream,
             codec: FrameCodec::new(HELLO_FRAME_BYTES_MAX),
@@ -64,9 +83,12 @@ impl Wire {
         }
     }
 
-    /// What was agreed in the TLS handshake.
-    pub(crate) fn tls(&self) -> &CommonState {
-        self.stream.session()
+    /// Who the client is by the TLS handshake.
+    pub(crate) fn peer(&self) -> PeerIdentity {
+        match &self.stream {
+            Transport::Stream(stream) => PeerIdentity::of(stream.session()),
+            Transport::Messages(socket) => socket.peer().clone(),
+        }
     }
 
     /// From now on frames are as long as in a session, and may be compressed.
@@ -111,7 +133,7 @@ impl Wire {
             std::future::poll_fn(|cx| self.poll_write(cx, handle)).await?;
             self.stream.shutdown().await
         };
-        if let Ok(Ok(socket)) = tokio::time::timeout(LAST_WORD_TIMEOUT, said).await {
+        if let Ok(Ok(Some(socket))) = tokio::time::timeout(LAST_WORD_TIMEOUT, said).await {
             linger(socket).await;
         }
     }
@@ -123,7 +145,7 @@ impl Wire {
             std::future::poll_fn(|cx| Poll::Ready(self.stream.write(cx, &word))).await?;
             self.stream.shutdown().await
         };
-        if let Ok(Ok(socket)) = tokio::time::timeout(LAST_WORD_TIMEOUT, said).await {
+        if let Ok(Ok(Some(socket))) = tokio::time::timeout(LAST_WORD_TIMEOUT, said).await {
             linger(socket).await;
         }
     }
@@ -136,9 +158,14 @@ impl Wire {
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            if plain.is_empty() {
+            let is_whole = plain.is_empty();
+            if is_whole {
                 // Nothing is kept for what may come next.
                 *plain = BytesMut::new();
+            }
+            if !is_whole && self.stream.is_messages() {
+                let why = "ends within a frame";
+                return Poll::Ready(Some(Err(FrameError::Message(why))));
             }
             match ready!(self.stream.poll_receive(cx)) {
                 Ok(true) => {}
@@ -146,7 +173,7 @@ impl Wire {
                     let last = self.codec.decode_eof(self.stream.plain());
                     return Poll::Ready(last.transpose());
                 }
-                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+                Err(error) => return Poll::Ready(Some(Err(error))),
             }
         }
     }
@@ -178,6 +205,57 @@ impl Wire {
                 Ok(false) => return Poll::Ready(Ok(())),
                 Err(error) => return Poll::Ready(Err(error)),
             }
+        }
+    }
+}
+
+impl Transport {
+    const fn is_messages(&self) -> bool {
+        matches!(self, Self::Messages(_))
+    }
+
+    const fn plain(&mut self) -> &mut BytesMut {
+        match self {
+            Self::Stream(stream) => stream.plain(),
+            Self::Messages(socket) => socket.plain(),
+        }
+    }
+
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, FrameError>> {
+        match self {
+            Self::Stream(stream) => stream.poll_receive(cx).map_err(FrameError::Io),
+            Self::Messages(socket) => socket.poll_receive(cx),
+        }
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Stream(stream) => stream.write(cx, frames),
+            Self::Messages(socket) => socket.write(frames),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Stream(stream) => stream.poll_flush(cx),
+            Self::Messages(socket) => socket.poll_flush(cx),
+        }
+    }
+
+    /// Bytes that wait for the client, as far as that is known: of a WebSocket it is not, so that
+    /// only taking all of them counts as taking.
+    fn unsent(&self) -> usize {
+        match self {
+            Self::Stream(stream) => stream.unsent(),
+            Self::Messages(_) => 0,
+        }
+    }
+
+    /// Says that nothing more will be written. What is returned can be read from.
+    async fn shutdown(self) -> io::Result<Option<TcpStream>> {
+        match self {
+            Self::Stream(stream) => stream.shutdown().await.map(Some),
+            Self::Messages(socket) => socket.close().await.map(|()| None),
         }
     }
 }

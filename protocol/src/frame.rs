@@ -78,6 +78,9 @@ pub enum FrameError {
         /// The longest accepted, in bytes.
         max: usize,
     },
+    /// A WebSocket message that is not one or more whole frames.
+    #[error("a WebSocket message that {0}")]
+    Message(&'static str),
     /// The connection ended within a frame.
     #[error("the connection ended within a frame, {missing} bytes short")]
     Truncated {
@@ -96,7 +99,9 @@ impl FrameError {
         let code = match self {
             Self::TooLong { .. } | Self::Expands { .. } => ErrorCode::FrameTooLong,
             Self::Version(_) => ErrorCode::UnsupportedVersion,
-            Self::TooShort { .. } | Self::Flags(_) | Self::NotNegotiated => ErrorCode::BadFrame,
+            Self::TooShort { .. } | Self::Flags(_) | Self::NotNegotiated | Self::Message(_) => {
+                ErrorCode::BadFrame
+            }
             Self::Truncated { .. } | Self::Io(_) => return None,
         };
         Some(Refusal::new(code, self.to_string()))

@@ -17,6 +17,8 @@ use crate::config::{ConfigError, InternalTlsConfig, read_file};
 pub const ALPN_CLIENT: &[u8] = b"im/1";
 /// What tiers speak within TLS.
 pub const ALPN_INTERNAL: &[u8] = b"im-internal/1";
+/// What the public HTTP port speaks within TLS.
+pub const ALPN_HTTP: &[u8] = b"http/1.1";
 
 /// A certificate or a key that cannot be used.
 #[derive(Debug, Error)]
@@ -102,6 +104,14 @@ pub fn public_server(
     Ok(Arc::new(server))
 }
 
+/// The same for a port where HTTP is spoken.
+#[must_use]
+pub fn for_http(public: &ServerConfig) -> Arc<ServerConfig> {
+    let mut http = public.clone();
+    http.alpn_protocols = vec![ALPN_HTTP.to_vec()];
+    Arc::new(http)
+}
+
 /// The first DNS name of the certificate that the other side presented and that was verified.
 #[must_use]
 pub fn peer_dns_name(connection: &rustls::CommonState) -> Option<String> {
@@ -126,17 +136,46 @@ pub fn peer_uri(connection: &rustls::CommonState) -> Option<String> {
     })
 }
 
+/// Who the other side is by its certificate, for as long as the connection is kept elsewhere than
+/// its end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PeerIdentity {
+    /// The first URI of the certificate; empty: it presented none, or it has none.
+    pub uri: String,
+    /// Until when the certificates are good, in seconds since the Unix epoch; `None`: there are
+    /// none.
+    good_until_s: Option<u64>,
+}
+
+impl PeerIdentity {
+    /// Of the other side of a connection.
+    #[must_use]
+    pub fn of(connection: &rustls::CommonState) -> Self {
+        let presented = connection.peer_certificates().unwrap_or_default();
+        let good_until_s = presented.iter().map(|certificate| {
+            X509Certificate::from_der(certificate).map_or(0, |(_, parsed)| {
+                u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0)
+            })
+        });
+        Self {
+            uri: peer_uri(connection).unwrap_or_default(),
+            good_until_s: good_until_s.min(),
+        }
+    }
+
+    /// Whether the certificates are still good at this moment, in milliseconds since the Unix
+    /// epoch. True of one that presented none.
+    #[must_use]
+    pub fn is_current(&self, now_ms: u64) -> bool {
+        self.good_until_s.is_none_or(|until| now_ms / 1000 <= until)
+    }
+}
+
 /// Whether the certificates that the other side presented are still good at this moment, in
 /// milliseconds since the Unix epoch. True of one that presented none.
 #[must_use]
 pub fn peer_is_current(connection: &rustls::CommonState, now_ms: u64) -> bool {
-    let presented = connection.peer_certificates().unwrap_or_default();
-    presented.iter().all(|certificate| {
-        X509Certificate::from_der(certificate).is_ok_and(|(_, parsed)| {
-            let until = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
-            now_ms / 1000 <= until
-        })
-    })
+    PeerIdentity::of(connection).is_current(now_ms)
 }
 
 fn peer_name(

@@ -23,3 +23,5 @@ mod peers;
 mod people;
 mod raw;
 mod scenarios;
+mod web;
+mod web_socket;
