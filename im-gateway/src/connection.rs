@@ -51,9 +51,30 @@ pub struct Connection {
 }
 
 /// A session that is in the registry; dropped, it is not.
-struct Present {
+pub(crate) struct Present {
     gateway: Arc<Gateway>,
     handle: Arc<SessionHandle>,
+}
+
+impl Present {
+    /// Of a session that has not arrived.
+    pub(crate) fn new(gateway: &Arc<Gateway>, handle: Arc<SessionHandle>) -> Self {
+        Self {
+            gateway: Arc::clone(gateway),
+            handle,
+        }
+    }
+
+    /// From now on nothing that is committed is missed. What its conversations are, for a client
+    /// whose marks are of this history generation.
+    pub(crate) async fn arrive(&self, history_generation: u64) -> Result<MembershipsPage, Refusal> {
+        self.gateway.arrive(&self.handle, history_generation).await
+    }
+
+    /// The session.
+    pub(crate) fn handle(&self) -> &SessionHandle {
+        &self.handle
+    }
 }
 
 impl Drop for Present {
@@ -298,13 +319,9 @@ async fn admit(
     gateway.estops_known().await?;
     let account = gateway.upstream.authenticate(credential).await?;
     let (id, kind) = (AccountId(account.account_id), account.kind());
-    let present = Present {
-        gateway: Arc::clone(gateway),
-        handle: Arc::new(SessionHandle::new(session, id, introduction.zstd).of_kind(kind)),
-    };
-    let page = gateway
-        .arrive(&present.handle, introduction.history_generation)
-        .await?;
+    let handle = SessionHandle::new(session, id, introduction.zstd).of_kind(kind);
+    let present = Present::new(gateway, Arc::new(handle));
+    let page = present.arrive(introduction.history_generation).await?;
     Ok((present, account, page))
 }
 

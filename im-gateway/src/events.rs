@@ -40,6 +40,22 @@ pub(crate) fn web_socket_refused(why: &'static str) {
     tracing::info!(why, "no WebSocket");
 }
 
+/// An answer of HTTP that is an error.
+pub(crate) fn http_refused(refusal: &Refusal) {
+    metrics::counter!("im_gateway_http_refused_total", "code" => refusal.label()).increment(1);
+    tracing::debug!(%refusal, "a request by HTTP is refused");
+}
+
+/// Streams of events and long polls that are open.
+pub(crate) fn http_listener(begins: bool) {
+    let listeners = metrics::gauge!("im_gateway_http_listeners");
+    if begins {
+        listeners.increment(1.0);
+    } else {
+        listeners.decrement(1.0);
+    }
+}
+
 pub(crate) fn accept_failed(error: &std::io::Error) {
     metrics::counter!("im_gateway_accepts_failed_total").increment(1);
     tracing::error!(%error, "cannot accept a connection");

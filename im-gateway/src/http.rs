@@ -1,16 +1,31 @@
 //! HTTP over TLS, on a listener of its own: where clients come that cannot speak the protocol over
 //! TCP. It is the same gateway behind: the same accounts, limits and errors.
 //!
-//! [`server`] has the connections, [`socket`] turns one into a WebSocket.
+//! [`server`] has the connections, [`caller`] knows whose a request is. [`messages`] answers
+//! requests, [`stream`] tells a conversation as it goes on, [`socket`] turns a connection into a
+//! WebSocket.
 
+mod caller;
+mod content;
+mod cursor;
+mod json;
+mod listener;
+mod messages;
+mod openapi;
 mod refused;
 mod server;
 mod socket;
+mod stall;
+mod stream;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
+use axum::body::Bytes;
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
+use axum::routing::{get, post};
 use rustls::ServerConfig;
 use service_kit::{listen, tls};
 use tokio::net::TcpListener;
@@ -18,10 +33,22 @@ use tokio::net::TcpListener;
 use crate::config::HttpConfig;
 use crate::gateway::Gateway;
 
+/// The parameters of a request, or why they make no sense.
+type Parameters<T> = Result<Query<T>, QueryRejection>;
+
 /// What every request has to do with.
 pub(crate) struct Http {
     gateway: Arc<Gateway>,
     config: HttpConfig,
+    measures: caller::Measures,
+    openapi: Bytes,
+}
+
+impl Http {
+    /// How long a request may take.
+    fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.gateway.rules.request_timeout_ms.into())
+    }
 }
 
 /// The listener, if the configuration has one.
@@ -44,7 +71,12 @@ pub fn serve(
     config: HttpConfig,
 ) -> impl Future<Output = ()> + Send + 'static {
     let tls = tls::for_http(public);
-    let http = Arc::new(Http { gateway, config });
+    let http = Arc::new(Http {
+        gateway,
+        config,
+        measures: caller::Measures::default(),
+        openapi: openapi::document(),
+    });
     async move {
         if let Some(listener) = listener {
             let routes = routes(Arc::clone(&http));
@@ -55,7 +87,13 @@ pub fn serve(
 
 fn routes(http: Arc<Http>) -> Router {
     Router::new()
+        .route("/v1/messages", post(messages::send))
+        .route("/v1/conversations", get(messages::list))
+        .route("/v1/conversations/{id}/messages", get(messages::read_page))
+        .route("/v1/conversations/{id}/events", get(stream::open))
         .route("/v1/ws", get(socket::open))
+        .route("/openapi.json", get(openapi::serve))
         .fallback(refused::unknown)
+        .method_not_allowed_fallback(refused::other_method)
         .with_state(http)
 }

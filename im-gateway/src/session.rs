@@ -25,8 +25,9 @@ use protocol::wire::{self, Account, EmergencyStop, Feature, Hello, Limits, Ping,
 use protocol::{ClientMessageId, ErrorCode, Frame, Refusal, SessionId, estop};
 use tokio::time::Instant;
 
-use self::bucket::{Bucket, is_emergency};
-use self::in_flight::InFlight;
+pub(crate) use self::bucket::Bucket;
+use self::bucket::is_emergency;
+pub(crate) use self::in_flight::InFlight;
 pub use self::words::go_away;
 use self::words::{answer, confirmed, error, millis, wrong_state};
 use crate::config::SessionConfig;

@@ -353,6 +353,15 @@ mod tests {
     }
 
     #[test]
+    fn message_ids_come_back_from_text() {
+        let id = ClientMessageId::new(1_700_000_000_123, [7; 10]);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for text in ["", "x", "00000000-0000-0000-0000-000000000000"] {
+            assert!(text.parse::<ClientMessageId>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn ids_are_in_the_order_of_their_time() {
         let [earlier, later] =
             [1, 2].map(|ms| ClientMessageId::new(1_700_000_000_000 + ms, [9; 10]));

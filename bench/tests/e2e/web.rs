@@ -26,11 +26,11 @@ use crate::raw::{hello, token};
 
 const WAIT: Duration = Duration::from_secs(20);
 
-/// A TLS connection to the HTTP port of the first gateway.
-pub(crate) async fn dial(
+/// TLS towards a cluster, as the robot of this certificate or nobody.
+pub(crate) fn tls_config(
     cluster: &Cluster,
     certificate: Option<&CertificateFiles>,
-) -> TlsStream<TcpStream> {
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     let ca = CertificateDer::from_pem_file(cluster.authority().fleet_ca()).unwrap();
     roots.add(ca).unwrap();
@@ -39,14 +39,22 @@ pub(crate) async fn dial(
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots);
-    let config = match certificate {
+    match certificate {
         None => builder.with_no_client_auth(),
         Some(files) => {
             let chain = vec![CertificateDer::from_pem_file(&files.certificate).unwrap()];
             let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
             builder.with_client_auth_cert(chain, key).unwrap()
         }
-    };
+    }
+}
+
+/// A TLS connection to the HTTP port of the first gateway.
+pub(crate) async fn dial(
+    cluster: &Cluster,
+    certificate: Option<&CertificateFiles>,
+) -> TlsStream<TcpStream> {
+    let config = tls_config(cluster, certificate);
     let address = cluster.run_file().unwrap().addresses.http;
     let tcp = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();

@@ -2,10 +2,14 @@
 //! try again.
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::extract::rejection::QueryRejection;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use protocol::{ErrorCode, Refusal};
 use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::events;
 
 /// Statuses by code. A code that is not here is a refusal that is final: 400.
 const STATUSES: [(ErrorCode, StatusCode); 18] = [
@@ -37,14 +41,14 @@ const RETRY_AFTER_MS_DEFAULT: u32 = 1000;
 pub(crate) struct Refused(pub(crate) Refusal);
 
 /// The body of an error.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ErrorBody {
     /// What went wrong.
     error: ErrorDetails,
 }
 
 /// The same fields as the `Error` of the protocol.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ErrorDetails {
     /// The code's name, as in the protocol: `NOT_A_MEMBER`.
     code: String,
@@ -64,10 +68,14 @@ impl From<Refusal> for Refused {
     }
 }
 
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        let refusal = self.0;
-        let status = status(refusal.code);
+impl From<QueryRejection> for Refused {
+    fn from(rejection: QueryRejection) -> Self {
+        Self(Refusal::bad_request(rejection.body_text()))
+    }
+}
+
+impl From<Refusal> for ErrorBody {
+    fn from(refusal: Refusal) -> Self {
         let retry_after_ms = match (refusal.is_retryable(), refusal.retry_after_ms) {
             (true, 0) => RETRY_AFTER_MS_DEFAULT,
             (_, told) => told,
@@ -79,7 +87,17 @@ impl IntoResponse for Refused {
             retry_after_ms,
             message: refusal.message,
         };
-        let mut response = (status, Json(ErrorBody { error })).into_response();
+        Self { error }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let status = status(self.0.code);
+        events::http_refused(&self.0);
+        let body = ErrorBody::from(self.0);
+        let retry_after_ms = body.error.retry_after_ms;
+        let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         if retry_after_ms > 0 {
             // In whole seconds, and never before it is worth it.
@@ -105,6 +123,12 @@ fn status(code: ErrorCode) -> StatusCode {
 /// Whatever has no other route.
 pub(super) async fn unknown(uri: Uri) -> Refused {
     let message = format!("{} is not known here", uri.path());
+    Refused(Refusal::new(ErrorCode::UnknownKind, message))
+}
+
+/// A route that has other methods.
+pub(super) async fn other_method(method: Method, uri: Uri) -> Refused {
+    let message = format!("{} has no {method}", uri.path());
     Refused(Refusal::new(ErrorCode::UnknownKind, message))
 }
 

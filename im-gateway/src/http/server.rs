@@ -16,13 +16,16 @@ use rustls::ServerConfig;
 use service_kit::tls::PeerIdentity;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
 
 use super::Http;
+use super::stall::Stalling;
 use crate::doors::Place;
+use crate::session::Session;
 use crate::{events, listener};
 
 /// The longest head of a request, in bytes: a token is some hundred.
@@ -112,11 +115,13 @@ async fn converse(
         request.extensions_mut().insert(client.clone());
         routes.clone().oneshot(request)
     });
+    // As a session's own.
+    let patience = Session::new(http.gateway.rules.clone(), Instant::now()).patience();
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(http.config.head_timeout_ms.into()))
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Stalling::new(stream, patience)), service)
         .with_upgrades();
     tokio::pin!(connection);
     let served = tokio::select! {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 /// Lets so many requests through a second, and as many at once.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     per_second: f64,
     tokens: f64,
     filled_at: Instant,
@@ -20,7 +20,7 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// Full.
-    pub(super) fn new(per_second: u32, now: Instant) -> Self {
+    pub(crate) fn new(per_second: u32, now: Instant) -> Self {
         let per_second = f64::from(per_second);
         Self {
             per_second,
@@ -30,7 +30,7 @@ impl Bucket {
     }
 
     /// Takes one, or says how long to wait for it.
-    pub(super) fn take(&mut self, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let passed = now.saturating_duration_since(self.filled_at).as_secs_f64();
         self.filled_at = now;
         self.tokens = passed

@@ -8,7 +8,7 @@ use protocol::{ErrorCode, Refusal};
 
 /// Those that are not answered yet.
 #[derive(Debug, Default)]
-pub(super) struct InFlight {
+pub(crate) struct InFlight {
     requests: u32,
     /// Of these, the ones whose answer may be as long as a frame.
     pages: usize,
@@ -17,12 +17,12 @@ pub(super) struct InFlight {
 impl InFlight {
     /// How many there are.
     #[cfg(test)]
-    pub(super) const fn requests(&self) -> u32 {
+    pub(crate) const fn requests(&self) -> u32 {
         self.requests
     }
 
     /// Whether one more of this kind may begin.
-    pub(super) fn check(&self, kind: u16, requests_max: u32) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, kind: u16, requests_max: u32) -> Result<(), Refusal> {
         let refused = |message| Err(Refusal::new(ErrorCode::RateLimited, message));
         if self.requests >= requests_max {
             return refused(format!("more than {requests_max} requests in flight"));
@@ -33,12 +33,12 @@ impl InFlight {
         Ok(())
     }
 
-    pub(super) fn begin(&mut self, kind: u16) {
+    pub(crate) fn begin(&mut self, kind: u16) {
         self.requests += 1;
         self.pages += usize::from(is_for_a_page(kind));
     }
 
-    pub(super) fn end(&mut self, kind: u16) {
+    pub(crate) fn end(&mut self, kind: u16) {
         self.requests = self.requests.saturating_sub(1);
         let page = usize::from(is_for_a_page(kind));
         self.pages = self.pages.saturating_sub(page);

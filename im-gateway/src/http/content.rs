@@ -1,0 +1,152 @@
+//! What a message says, as JSON: the kinds that scripts speak have a form of their own, all others
+//! travel as they are on the wire.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use protocol::content::{self, Content as Said};
+use protocol::wire::{self, EntryKind};
+use protocol::{ErrorCode, Refusal};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What a message says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Content {
+    /// Words.
+    Text {
+        /// The words.
+        text: String,
+    },
+    /// Structured bytes of the application's own.
+    Data {
+        /// Names their form.
+        schema: String,
+        /// The bytes, in base64.
+        payload: String,
+    },
+    /// What a person asks of the swarm.
+    Instruction {
+        /// The words.
+        text: String,
+    },
+    /// Takes an entry of the same sender back.
+    Recall {
+        /// Which.
+        target_sequence: u64,
+    },
+    /// Any other content, as it travels in the protocol.
+    Encoded {
+        /// The name of its kind there, without `ENTRY_KIND_`.
+        entry_kind: String,
+        /// An encoded `Content`, in base64.
+        content: String,
+    },
+    /// Who joined and who left. Written by the server only.
+    Membership {
+        /// One for each account.
+        changes: Vec<MemberChange>,
+    },
+    /// Takes up the number of an entry that has expired or that the reader may not see.
+    Placeholder {},
+    /// An entry whose sender has recalled it.
+    Recalled {},
+}
+
+/// One account joined or left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(super) struct MemberChange {
+    /// Which.
+    account_id: String,
+    /// Its name.
+    name: String,
+    /// It joined; else it left.
+    joined: bool,
+}
+
+impl Content {
+    /// The kind, and the bytes of `Send.content`.
+    pub(super) fn to_wire(&self) -> Result<(EntryKind, Bytes), Refusal> {
+        let said = match self {
+            Self::Text { text } => content::text(text),
+            Self::Data { schema, payload } => Said::Data(wire::Data {
+                schema: schema.clone(),
+                payload: bytes_of("content.payload", payload)?,
+            }),
+            Self::Instruction { text } => {
+                Said::Instruction(wire::Instruction { text: text.clone() })
+            }
+            Self::Recall { target_sequence } => Said::Recall(wire::Recall {
+                target_sequence: *target_sequence,
+            }),
+            Self::Encoded { content, .. } => {
+                let encoded = bytes_of("content.content", content)?;
+                // The logic looks into it again; here only its kind is of interest.
+                let kind = content::kind_of(&content::decode(&encoded)?);
+                return Ok((kind, encoded));
+            }
+            Self::Membership { .. } | Self::Placeholder {} | Self::Recalled {} => {
+                let why = "content.kind: only the server writes it";
+                return Err(Refusal::new(ErrorCode::Forbidden, why));
+            }
+        };
+        Ok((content::kind_of(&said), content::encode(said)))
+    }
+
+    /// Of an entry of this kind.
+    pub(super) fn from_wire(kind: i32, encoded: &Bytes) -> Self {
+        match EntryKind::try_from(kind) {
+            Ok(EntryKind::Placeholder) => return Self::Placeholder {},
+            Ok(EntryKind::Recalled) => return Self::Recalled {},
+            _ => {}
+        }
+        match content::decode(encoded) {
+            Ok(Said::Text(text)) => Self::Text { text: text.text },
+            Ok(Said::Data(data)) => Self::Data {
+                schema: data.schema,
+                payload: STANDARD.encode(data.payload),
+            },
+            Ok(Said::Instruction(instruction)) => Self::Instruction {
+                text: instruction.text,
+            },
+            Ok(Said::Recall(recall)) => Self::Recall {
+                target_sequence: recall.target_sequence,
+            },
+            Ok(Said::Membership(change)) => Self::Membership {
+                changes: change.changes.into_iter().map(Into::into).collect(),
+            },
+            _ => Self::Encoded {
+                entry_kind: kind_name(kind),
+                content: STANDARD.encode(encoded),
+            },
+        }
+    }
+}
+
+impl From<wire::MemberChange> for MemberChange {
+    fn from(change: wire::MemberChange) -> Self {
+        Self {
+            account_id: change.account_id.to_string(),
+            name: change.name,
+            joined: change.joined,
+        }
+    }
+}
+
+fn bytes_of(field: &'static str, text: &str) -> Result<Bytes, Refusal> {
+    let decoded = STANDARD.decode(text);
+    decoded
+        .map(Bytes::from)
+        .map_err(|_| Refusal::bad_request(format!("{field}: not base64")))
+}
+
+fn kind_name(kind: i32) -> String {
+    EntryKind::try_from(kind).map_or_else(
+        |_| kind.to_string(),
+        |kind| {
+            let name = kind.as_str_name();
+            name.trim_start_matches("ENTRY_KIND_").to_owned()
+        },
+    )
+}

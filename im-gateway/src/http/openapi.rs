@@ -1,0 +1,122 @@
+//! The OpenAPI document: generated from the code, with examples for `curl` that the tests run.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+use utoipa::openapi::security::{Http as Scheme, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use super::{Http, messages, stream};
+
+/// By the id of the operation. They use the variables HTTP (`https://HOST:PORT`), CA (the fleet's
+/// authority, a file), TOKEN, CONVERSATION and MESSAGE_ID.
+const EXAMPLES: [(&str, &str); 4] = [
+    ("send_message", include_str!("examples/send_message.sh")),
+    ("read_messages", include_str!("examples/read_messages.sh")),
+    (
+        "list_conversations",
+        include_str!("examples/list_conversations.sh"),
+    ),
+    ("stream_events", include_str!("examples/stream_events.sh")),
+];
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Messages by HTTP",
+        version = "1",
+        description = "For clients that cannot hold a socket of the protocol. The same accounts, \
+            rights, limits and errors. Robots present their certificate in the TLS handshake, \
+            others a bearer token. A WebSocket with the protocol's frames is at /v1/ws.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    paths(messages::send, messages::read_page, messages::list, stream::open),
+    modifiers(&Bearer),
+    security(("token" = []), ()),
+)]
+struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(Scheme::new(HttpAuthScheme::Bearer));
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("token", scheme);
+    }
+}
+
+/// The document as it is served.
+pub(super) fn document() -> Bytes {
+    let mut document =
+        serde_json::to_value(Document::openapi()).expect("a document of strings always serialises");
+    for operation in operations(&mut document) {
+        let id = operation["operationId"].as_str().unwrap_or_default();
+        if let Some((_, source)) = EXAMPLES.iter().find(|(its, _)| *its == id) {
+            operation["x-codeSamples"] = json!([{ "lang": "Shell", "source": source }]);
+        }
+    }
+    document.to_string().into()
+}
+
+fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let paths = document["paths"].as_object_mut().into_iter();
+    let items = paths.flat_map(|paths| paths.values_mut());
+    let operations = items.filter_map(Value::as_object_mut);
+    operations
+        .flat_map(|item| item.values_mut())
+        .filter(|operation| operation.get("operationId").is_some())
+}
+
+/// Serves it, to everybody.
+pub(super) async fn serve(State(http): State<Arc<Http>>) -> impl IntoResponse {
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    (json, http.openapi.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_has_an_example_and_the_manual_has_them_all() {
+        let mut document: Value = serde_json::from_slice(&document()).unwrap();
+        let mut ids = Vec::new();
+        for operation in operations(&mut document) {
+            let source = operation["x-codeSamples"][0]["source"].as_str();
+            assert!(source.unwrap().contains("curl "), "{operation}");
+            ids.push(operation["operationId"].as_str().unwrap().to_owned());
+        }
+        ids.sort();
+        let mut known = EXAMPLES.map(|(id, _)| id);
+        known.sort();
+        assert_eq!(ids, known);
+        let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/HTTP.md");
+        let manual = std::fs::read_to_string(manual).unwrap();
+        for (id, source) in EXAMPLES {
+            assert!(manual.contains(source), "docs/HTTP.md lacks {id}");
+        }
+    }
+
+    #[test]
+    fn forms_are_named_with_their_fields() {
+        let document: Value = serde_json::from_slice(&document()).unwrap();
+        let schemas = &document["components"]["schemas"];
+        for name in [
+            "SendBody",
+            "SentBody",
+            "Page",
+            "Entry",
+            "Content",
+            "ErrorBody",
+        ] {
+            assert!(schemas[name].is_object(), "{name}");
+        }
+        let sent = &schemas["SentBody"]["properties"];
+        assert!(sent["duplicate"]["description"].is_string());
+    }
+}
