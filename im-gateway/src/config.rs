@@ -13,6 +13,8 @@ use service_kit::config::{
 };
 use service_kit::tls::{self, TlsError};
 
+use crate::addresses::{AllowanceError, Allowances};
+
 /// The variables of this process begin with it.
 pub const ENV_PREFIX: &str = "IM_GATEWAY";
 
@@ -135,6 +137,10 @@ pub struct LimitsConfig {
     pub connections_max: usize,
     /// Connections at once without a session.
     pub half_open_max: usize,
+    /// Of these, from one address.
+    pub half_open_per_address_max: usize,
+    /// The same by network: `10.0.0.0/8=4096, …`.
+    pub half_open_per_network: String,
     /// Sessions of one account at once.
     pub sessions_per_account_max: usize,
 }
@@ -153,6 +159,16 @@ impl EstopConfig {
     pub fn file(&self) -> Option<PathBuf> {
         let is_named = !self.file.as_os_str().is_empty();
         is_named.then(|| self.file.clone())
+    }
+}
+
+impl LimitsConfig {
+    /// How many connections without a session an address may have.
+    ///
+    /// # Errors
+    /// Which network makes no sense.
+    pub fn allowances(&self) -> Result<Allowances, AllowanceError> {
+        Allowances::parse(self.half_open_per_address_max, &self.half_open_per_network)
     }
 }
 
@@ -204,6 +220,10 @@ impl Config {
             ("limits.connections_max", self.limits.connections_max),
             ("limits.half_open_max", self.limits.half_open_max),
             (
+                "limits.half_open_per_address_max",
+                self.limits.half_open_per_address_max,
+            ),
+            (
                 "limits.sessions_per_account_max",
                 self.limits.sessions_per_account_max,
             ),
@@ -213,6 +233,9 @@ impl Config {
                 return Err(ConfigError::Value(format!("{key}: 0 would let nobody in")));
             }
         }
+        self.limits.allowances().map_err(|error| {
+            ConfigError::Value(format!("limits.half_open_per_network: {error}"))
+        })?;
         if session.requests_in_flight_max as usize > REQUESTS_IN_FLIGHT_MAX {
             return Err(ConfigError::Value(format!(
                 "session.requests_in_flight_max: at most {REQUESTS_IN_FLIGHT_MAX}"
@@ -241,6 +264,14 @@ mod tests {
         config.session.requests_in_flight_max = 257;
         let error = config.check().unwrap_err().to_string();
         assert_eq!(error, "session.requests_in_flight_max: at most 256");
+
+        let mut config = defaults();
+        config.limits.half_open_per_network = "10.0.0.0=7".into();
+        let error = config.check().unwrap_err().to_string();
+        assert!(
+            error.starts_with("limits.half_open_per_network: `10.0.0.0=7` "),
+            "{error}"
+        );
 
         let mut config = defaults();
         config.session.heartbeat_interval_ms = 0;

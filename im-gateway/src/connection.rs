@@ -12,17 +12,18 @@ use protocol::limits::{
     CAPABILITY_CARD_BYTES_MAX, FRAME_BYTES_MAX, GATEWAY_ADDRESS_BYTES_MAX, GATEWAYS_LISTED_MAX,
 };
 use protocol::wire::Membership;
-use protocol::wire::internal::{Authenticate, MembershipsPage};
+use protocol::wire::internal::MembershipsPage;
 use protocol::{AccountId, ErrorCode, Frame, Refusal};
 use service_kit::clock;
 use service_kit::peers::StickyLink;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::answers::Answers;
+use crate::doors::{ADDRESS_RETRY_AFTER_MS, HalfOpen};
 use crate::events;
 use crate::gateway::Gateway;
 use crate::handle::SessionHandle;
+use crate::login::{self, Credential};
 use crate::session::{Introduction, Next, Now, Passed, Session, go_away};
 use crate::upstream::Upstream;
 use crate::wire::{LAST_WORD_TIMEOUT, Received, Turn, Wire};
@@ -89,7 +90,7 @@ impl Connection {
     pub(crate) async fn open(
         mut wire: Wire,
         gateway: Arc<Gateway>,
-        half_open: OwnedSemaphorePermit,
+        half_open: HalfOpen,
     ) -> Option<Box<Self>> {
         let mut session = Session::new(gateway.rules.clone(), Instant::now());
         let opened = tokio::select! {
@@ -112,6 +113,14 @@ impl Connection {
             }
             Err(Ended::Gone(_)) => None,
         }
+    }
+
+    /// Tells a client whose address has too many connections that nobody is known behind.
+    pub(crate) async fn refuse(wire: Wire) {
+        let message = "too many connections from this address are not logged in";
+        let refusal = Refusal::new(ErrorCode::RateLimited, message);
+        let word = refusal.retry_after_ms(ADDRESS_RETRY_AFTER_MS).to_wire();
+        wire.finish_with(&Frame::notice(client::ERROR, &word)).await;
     }
 
     /// Reads and writes until the session ends.
@@ -275,14 +284,13 @@ async fn open(
             return Err(Ended::Gone("not established"));
         }
     };
-    let peer = wire.peer();
-    if !peer.is_current(clock::unix_ms()) {
-        // It was good when the client got the ticket that it came back with.
-        let refusal = Refusal::new(ErrorCode::Unauthenticated, "the certificate has expired");
-        events::not_admitted(&refusal);
-        return Err(Ended::LastWord(session.refuse(&refusal), "refused"));
-    }
-    let admitted = admit(&introduction, peer.uri, gateway);
+    let (address, peer) = (wire.address(), wire.peer());
+    let credential = Credential {
+        address,
+        peer: &peer,
+        token: &introduction.token,
+    };
+    let admitted = admit(&introduction, &credential, gateway);
     let (present, account, mut page) = match tokio::time::timeout_at(gives_up_at, admitted).await {
         Ok(Ok(admitted)) => admitted,
         Ok(Err(refusal)) => {
@@ -307,17 +315,12 @@ async fn open(
 
 async fn admit(
     introduction: &Introduction,
-    certificate_subject: String,
+    credential: &Credential<'_>,
     gateway: &Arc<Gateway>,
 ) -> Result<(Present, protocol::wire::Account, MembershipsPage), Refusal> {
     let session = gateway.next_session();
-    let credential = Authenticate {
-        certificate_subject,
-        token: introduction.token.clone(),
-        session_id: session.0,
-    };
     gateway.estops_known().await?;
-    let account = gateway.upstream.authenticate(credential).await?;
+    let account = login::log_in(gateway, session, credential).await?;
     let (id, kind) = (AccountId(account.account_id), account.kind());
     let handle = SessionHandle::new(session, id, introduction.zstd).of_kind(kind);
     let present = Present::new(gateway, Arc::new(handle));

@@ -34,6 +34,11 @@ pub(crate) fn connection_refused(why: &'static str) {
     metrics::counter!("im_gateway_connections_refused_total", "why" => why).increment(1);
 }
 
+/// Somebody fails to log in, and cannot be made to wait for it: too many others have failed.
+pub(crate) fn failure_not_remembered() {
+    metrics::counter!("im_gateway_login_failures_not_remembered_total").increment(1);
+}
+
 /// One that came by HTTP and would become a WebSocket.
 pub(crate) fn web_socket_refused(why: &'static str) {
     metrics::counter!("im_gateway_web_sockets_refused_total", "why" => why).increment(1);

@@ -140,6 +140,14 @@ impl Gateway {
         &self.drain
     }
 
+    /// Begins what it does until the drain, besides serving.
+    pub fn begin(self: &Arc<Self>) {
+        self.recall_estops();
+        self.drain.spawn(Arc::clone(self).keep_estops());
+        self.drain.spawn(Arc::clone(self).keep_in_sync());
+        self.drain.spawn(Arc::clone(self).pass_marks());
+    }
+
     /// An id for a session.
     pub fn next_session(&self) -> SessionId {
         SessionId(self.last_session.fetch_add(1, Ordering::Relaxed) + 1)

@@ -10,12 +10,14 @@ mod content;
 mod cursor;
 mod json;
 mod listener;
+#[expect(unused_qualifications, reason = "what utoipa generates has some")]
 mod messages;
 mod openapi;
 mod refused;
 mod server;
 mod socket;
 mod stall;
+#[expect(unused_qualifications, reason = "what utoipa generates has some")]
 mod stream;
 
 use std::sync::Arc;
@@ -62,27 +64,26 @@ pub async fn bind(config: &HttpConfig) -> anyhow::Result<Option<TcpListener>> {
     }
 }
 
-/// Serves until the drain; ends at once if there is no listener. `public` is the TLS of the other
-/// listener.
-pub fn serve(
+/// Serves until the drain, if there is a listener. `public` is the TLS of the other listener.
+pub fn spawn(
     listener: Option<TcpListener>,
     public: &ServerConfig,
-    gateway: Arc<Gateway>,
+    gateway: &Arc<Gateway>,
     config: HttpConfig,
-) -> impl Future<Output = ()> + Send + 'static {
+) {
+    let Some(listener) = listener else {
+        return;
+    };
     let tls = tls::for_http(public);
     let http = Arc::new(Http {
-        gateway,
+        gateway: Arc::clone(gateway),
         config,
         measures: caller::Measures::default(),
         openapi: openapi::document(),
     });
-    async move {
-        if let Some(listener) = listener {
-            let routes = routes(Arc::clone(&http));
-            server::serve(listener, tls, http, routes).await;
-        }
-    }
+    let routes = routes(Arc::clone(&http));
+    let serving = server::serve(listener, tls, http, routes);
+    gateway.drain().spawn(serving);
 }
 
 fn routes(http: Arc<Http>) -> Router {

@@ -27,10 +27,14 @@ pub mod upstream;
 pub mod notices;
 pub mod router_link;
 
+pub mod addresses;
+pub mod failures;
+
 pub mod doors;
 pub mod tls_stream;
 
 mod answers;
+mod login;
 mod web_socket;
 mod wire;
 

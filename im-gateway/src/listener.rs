@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
 use crate::connection::Connection;
-use crate::doors::Doors;
+use crate::doors::{Doors, Entrance};
 use crate::events;
 use crate::gateway::Gateway;
 use crate::tls_stream::TlsStream;
@@ -36,10 +36,19 @@ pub async fn serve(
             events::connection_refused("full");
             continue;
         };
+        let entrance = gateway.doors.enter(remote.ip(), permit);
+        if matches!(entrance, Entrance::Closed) {
+            continue;
+        }
         // Boxed, so that a session does not keep what its opening needs.
         let opening = Box::pin(
-            open(stream, permit, Arc::clone(&tls), Arc::clone(&gateway))
-                .instrument(events::connection_span(remote)),
+            open(
+                (stream, remote),
+                entrance,
+                Arc::clone(&tls),
+                Arc::clone(&gateway),
+            )
+            .instrument(events::connection_span(remote)),
         );
         drain.spawn(async move {
             if let Some(connection) = opening.await {
@@ -68,8 +77,8 @@ pub(crate) async fn accept(
 }
 
 async fn open(
-    stream: TcpStream,
-    half_open: OwnedSemaphorePermit,
+    (stream, remote): (TcpStream, SocketAddr),
+    entrance: Entrance,
     tls: Arc<ServerConfig>,
     gateway: Arc<Gateway>,
 ) -> Option<Box<Connection>> {
@@ -84,7 +93,16 @@ async fn open(
         () = gateway.drain().draining() => return None,
     };
     match accepted {
-        Ok(Ok(stream)) => Connection::open(Wire::new(stream), gateway, half_open).await,
+        Ok(Ok(stream)) => {
+            let wire = Wire::new(stream, remote.ip());
+            match entrance {
+                Entrance::Open(half_open) => Connection::open(wire, gateway, half_open).await,
+                Entrance::Told(_) | Entrance::Closed => {
+                    Connection::refuse(wire).await;
+                    None
+                }
+            }
+        }
         Ok(Err(error)) => {
             events::handshake_failed(&error);
             None

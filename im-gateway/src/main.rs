@@ -48,16 +48,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     drain.spawn(logic_events.watch(|| {}));
     drain.spawn(router_link::run(Arc::clone(&gateway), router_events));
     drain.spawn(admin::serve(admin, telemetry, readiness, drain.clone()));
-    gateway.recall_estops();
-    drain.spawn(Arc::clone(&gateway).keep_estops());
-    drain.spawn(Arc::clone(&gateway).keep_in_sync());
-    drain.spawn(Arc::clone(&gateway).pass_marks());
-    drain.spawn(http::serve(
-        web,
-        &public_tls,
-        Arc::clone(&gateway),
-        config.http,
-    ));
+    gateway.begin();
+    http::spawn(web, &public_tls, &gateway, config.http);
     drain.spawn(listener::serve(clients, public_tls, gateway, drain.clone()));
     discovery.announce("im-gateway", address)?;
     tracing::info!(%address, "serving");

@@ -113,13 +113,13 @@ fn split_frame(frames: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn of_receiving(error: Error) -> FrameError {
-    match error {
-        Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => FrameError::TooLong {
+    if let Error::Capacity(CapacityError::MessageTooLong { size, max_size }) = error {
+        return FrameError::TooLong {
             actual: size,
             max: max_size,
-        },
-        other => FrameError::Io(of_writing(other)),
+        };
     }
+    FrameError::Io(of_writing(error))
 }
 
 fn of_writing(error: Error) -> io::Error {

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::IpAddr;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -41,12 +42,17 @@ thread_local! {
 /// A client's connection, as frames.
 pub(crate) struct Wire {
     stream: Transport,
+    address: IpAddr,
     codec: FrameCodec,
     /// Since when the client has taken nothing of what was written.
     stalled_since: Option<Instant>,
 }
 
 /// What carries frames.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the one that there are thousands of"
+)]
 enum Transport {
     /// The protocol's own: frames, one after the other.
     Stream(TlsStream),
@@ -66,21 +72,27 @@ pub(crate) enum Turn {
 
 impl Wire {
     /// Of a client that has not said hello.
-    pub(crate) const fn new(stream: TlsStream) -> Self {
-        Self::over(Transport::Stream(stream))
+    pub(crate) const fn new(stream: TlsStream, address: IpAddr) -> Self {
+        Self::over(Transport::Stream(stream), address)
     }
 
     /// The same of one that came by HTTP.
-    pub(crate) fn of_web_socket(socket: WebSocket) -> Self {
-        Self::over(Transport::Messages(Box::new(socket)))
+    pub(crate) fn of_web_socket(socket: WebSocket, address: IpAddr) -> Self {
+        Self::over(Transport::Messages(Box::new(socket)), address)
     }
 
-    const fn over(stream: Transport) -> Self {
+    const fn over(stream: Transport, address: IpAddr) -> Self {
         Self {
             stream,
+            address,
             codec: FrameCodec::new(HELLO_FRAME_BYTES_MAX),
             stalled_since: None,
         }
+    }
+
+    /// Where the client is.
+    pub(crate) const fn address(&self) -> IpAddr {
+        self.address
     }
 
     /// Who the client is by the TLS handshake.

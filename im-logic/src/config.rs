@@ -32,6 +32,8 @@ pub struct Config {
     pub links: LinksConfig,
     /// Who may come in.
     pub tokens: TokensConfig,
+    /// How much may be sent.
+    pub rates: RatesConfig,
     /// Ids.
     pub snowflake: SnowflakeConfig,
     /// How the processes of a cluster find each other.
@@ -60,6 +62,16 @@ pub struct TokensConfig {
     pub public_key: PathBuf,
     /// Sub-accounts that each operator may have; 0: none.
     pub sub_accounts_max: u32,
+}
+
+/// The section `[rates]`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RatesConfig {
+    /// Messages of one account in a second, and at once after a rest; 0: no limit.
+    pub account_sends_per_second: u32,
+    /// Messages into one group in a second, and at once after a rest; 0: no limit.
+    pub group_sends_per_second: u32,
 }
 
 /// The section `[snowflake]`.

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::events;
 use crate::lanes::Lanes;
 use crate::members::Members;
+use crate::rates::Rates;
 use crate::send::{Keeping, Outgoing, Verdict, decide};
 use crate::store::{Caller, Store, To};
 
@@ -29,17 +30,19 @@ pub struct Dispatch {
     routers: Peers,
     members: Arc<Members>,
     lanes: Lanes,
+    rates: Rates,
 }
 
 impl Dispatch {
     /// To these.
     #[must_use]
-    pub fn new(store: Store, routers: Peers, members: Arc<Members>) -> Self {
+    pub fn new(store: Store, routers: Peers, members: Arc<Members>, rates: Rates) -> Self {
         Self {
             store,
             routers,
             members,
             lanes: Lanes::default(),
+            rates,
         }
     }
 
@@ -47,6 +50,9 @@ impl Dispatch {
     pub async fn send(&self, caller: Caller, send: Send) -> Result<SendAck, Refusal> {
         let message = Outgoing::parse(send)?;
         let key = (message.conversation, caller.account);
+        let (conversation, priority) = (message.conversation, message.priority);
+        self.rates
+            .take(caller.account, conversation, priority, Instant::now())?;
         let judge = |standing| decide(&message, caller.account, standing, clock::unix_ms());
         let known = || judge(self.members.standing(key, Instant::now()));
         let started = match known() {
@@ -67,7 +73,11 @@ impl Dispatch {
                 }
             }
         };
-        started.await
+        let ack = started.await?;
+        if !ack.duplicate {
+            self.rates.charge(conversation, priority, Instant::now());
+        }
+        Ok(ack)
     }
 
     /// The message has its place in the queue when this returns.

@@ -109,6 +109,16 @@ pub(crate) fn announced(caller: Caller, actions: usize) {
     tracing::debug!(account = caller.account.0, actions, "capabilities declared");
 }
 
+/// An account or a group has more than its measure.
+pub(crate) fn rate_limited(of: &'static str) {
+    metrics::counter!("im_logic_rate_limited_total", "of" => of).increment(1);
+}
+
+/// So many are busy at once that the measure of one more is not kept.
+pub(crate) fn rate_not_kept() {
+    metrics::counter!("im_logic_rates_not_kept_total").increment(1);
+}
+
 /// The store is away, or its link is full.
 pub(crate) fn marks_dropped(refusal: &Refusal) {
     let code = refusal.label();

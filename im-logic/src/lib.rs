@@ -1,8 +1,8 @@
 //! The logic: who may do what. It holds nothing that cannot be read from the store again.
 //!
 //! Read in this order. [`send`] decides, without waiting, whether a message may be sent; [`members`]
-//! and [`directory`] are what it knows, [`lanes`] keeps the order of what has to wait for more, and
-//! [`dispatch`] carries it out, [`estop`] in an emergency. Then who somebody is, [`authenticate`], and everything that is
+//! and [`directory`] are what it knows, [`rates`] how much may be sent, [`lanes`] keeps the order of
+//! what has to wait for more, and [`dispatch`] carries it out, [`estop`] in an emergency. Then who somebody is, [`authenticate`], and everything that is
 //! asked more rarely: [`groups`], [`listing`], [`accounts`], [`history`], [`online`]. The shell: [`store`],
 //! [`node`], [`service`], [`config`].
 
@@ -11,6 +11,7 @@ pub mod send;
 pub mod directory;
 pub mod lanes;
 pub mod members;
+pub mod rates;
 
 pub mod dispatch;
 pub mod estop;

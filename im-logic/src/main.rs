@@ -35,14 +35,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let links = |tier, fixed: &str| discovery.links(tier, fixed, &client_tls, &readiness);
     let (stores, store_events) = links("im-store", &config.links.store);
     let (routers, router_events) = links("im-router", &config.links.router);
-    let service = Arc::new(Service::new(Parts {
-        fleet: config.tokens.fleet,
-        tokens,
-        sub_accounts_max: config.tokens.sub_accounts_max,
-        snowflakes: node.snowflakes(),
-        stores,
-        routers,
-    }));
+    let parts = Parts::of(&config, tokens, node.snowflakes(), (stores, routers));
+    let service = Arc::new(Service::new(parts));
     let remembering = Arc::clone(&service);
     drain.spawn(store_events.watch(move || remembering.forget()));
     drain.spawn(router_events.watch(|| {}));

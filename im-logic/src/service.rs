@@ -14,10 +14,12 @@ use service_kit::peers::Peers;
 use service_kit::rpc::{self, Handler, Peer, Request};
 use service_kit::snowflake::Snowflakes;
 use service_kit::token::TokenVerifier;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::accounts::Accounts;
 use crate::authenticate::Authentication;
+use crate::config::{Config, RatesConfig};
 use crate::directory::Directory;
 use crate::dispatch::Dispatch;
 use crate::estop::Estops;
@@ -27,6 +29,7 @@ use crate::history::History;
 use crate::listing::Listing;
 use crate::members::Members;
 use crate::online::Online;
+use crate::rates::Rates;
 use crate::store::{Caller, Deadline, Store, To};
 
 /// Who may link to a logic process.
@@ -57,12 +60,35 @@ pub struct Parts {
     pub tokens: TokenVerifier,
     /// Sub-accounts that each operator may have.
     pub sub_accounts_max: u32,
+    /// How much may be sent.
+    pub rates: RatesConfig,
     /// Makes the ids of accounts and groups.
     pub snowflakes: Arc<Snowflakes>,
     /// To the stores.
     pub stores: Peers,
     /// To the routers.
     pub routers: Peers,
+}
+
+impl Parts {
+    /// As the configuration says.
+    #[must_use]
+    pub fn of(
+        config: &Config,
+        tokens: TokenVerifier,
+        snowflakes: Arc<Snowflakes>,
+        (stores, routers): (Peers, Peers),
+    ) -> Self {
+        Self {
+            fleet: config.tokens.fleet.clone(),
+            tokens,
+            sub_accounts_max: config.tokens.sub_accounts_max,
+            rates: config.rates,
+            snowflakes,
+            stores,
+            routers,
+        }
+    }
 }
 
 impl Handler for Service {
@@ -108,7 +134,12 @@ impl Service {
                 store.clone(),
             ),
             online: Online::new(Arc::clone(&directory), parts.routers.clone()),
-            dispatch: Dispatch::new(store.clone(), parts.routers, Arc::clone(&members)),
+            dispatch: Dispatch::new(
+                store.clone(),
+                parts.routers,
+                Arc::clone(&members),
+                Rates::new(&parts.rates, Instant::now()),
+            ),
             groups: Groups::new(
                 snowflakes,
                 Arc::clone(&directory),

@@ -21,10 +21,8 @@ async fn one_conversation_reads_the_same_by_tcp_web_socket_and_events() {
     let conversation = group.conversation;
     let (mut cleo, welcome) = WebSocket::welcomed(&cluster, "cleo", None).await;
     let cleo_id = AccountId(welcome.account.unwrap().account_id);
-    let members = group
-        .ana
-        .client
-        .change_members(conversation, &[cleo_id], &[]);
+    let joining = [cleo_id];
+    let members = group.ana.client.change_members(conversation, &joining, &[]);
     members.await.unwrap();
     let web = Web::new(&cluster, "bo");
     let mut stream = web.stream(conversation, "0").await;
@@ -102,7 +100,7 @@ async fn several_speak(group: &Group, web: &Web) -> u64 {
 
 fn words(entry: &Entry) -> Option<(u64, String)> {
     match protocol::content::decode(&entry.content) {
-        Ok(protocol::content::Content::Text(text)) => Some((entry.sequence, text.text)),
+        Ok(Content::Text(text)) => Some((entry.sequence, text.text)),
         _ => None,
     }
 }

@@ -23,6 +23,9 @@ use tokio_util::codec::{Encoder as _, Framed};
 
 const WAIT: Duration = Duration::from_secs(20);
 
+/// Long enough for an answer that needs no question of the server's.
+const MOMENT: Duration = Duration::from_millis(100);
+
 pub(crate) struct Raw(Framed<TlsStream<TcpStream>, FrameCodec>);
 
 impl Raw {
@@ -99,6 +102,15 @@ impl Raw {
     pub(crate) async fn hear(&mut self) -> Option<Frame> {
         let next = tokio::time::timeout(WAIT, self.0.next()).await;
         next.expect("nothing was heard").and_then(Result::ok)
+    }
+
+    /// What it is refused with before it has said anything, if it is; else that takes a moment.
+    pub(crate) async fn refused_at_once(&mut self) -> Option<Refusal> {
+        match tokio::time::timeout(MOMENT, self.0.next()).await {
+            Ok(Some(Ok(frame))) => Some(Refusal::decode(&frame.body)),
+            Ok(ended) => panic!("{ended:?}"),
+            Err(_) => None,
+        }
     }
 
     /// The error that comes next.

@@ -11,9 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use prost::Message;
 use protocol::error::decode_body;
-use protocol::wire::internal::Authenticate;
 use protocol::{AccountId, ErrorCode, Refusal, SessionId};
-use service_kit::clock;
 use tokio::time::{Duration, Instant};
 
 use super::Http;
@@ -21,6 +19,7 @@ use super::refused::Refused;
 use super::server::Client;
 use crate::config::SessionConfig;
 use crate::events;
+use crate::login::{self, Credential};
 use crate::session::{Bucket, InFlight, Passed};
 use crate::upstream::Upstream;
 
@@ -82,17 +81,13 @@ async fn authenticate(
     client: &Client,
     headers: &HeaderMap,
 ) -> Result<Caller, Refusal> {
-    if !client.peer.is_current(clock::unix_ms()) {
-        let why = "the certificate has expired";
-        return Err(Refusal::new(ErrorCode::Unauthenticated, why));
-    }
     let session = http.gateway.next_session();
-    let credential = Authenticate {
-        certificate_subject: client.peer.uri.clone(),
-        token: bearer(headers).unwrap_or_default().to_owned(),
-        session_id: session.0,
+    let credential = Credential {
+        address: client.address,
+        peer: &client.peer,
+        token: bearer(headers).unwrap_or_default(),
     };
-    let account = http.gateway.upstream.authenticate(credential).await?;
+    let account = login::log_in(&http.gateway, session, &credential).await?;
     let account = AccountId(account.account_id);
     Ok(Caller {
         account,

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query};
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
 use protocol::kind::client;
 use protocol::limits::CONTENT_BYTES_MAX;
 use protocol::wire::{self, ConversationPage, ListConversations, Pull, PullPage, SendAck};
@@ -23,6 +23,9 @@ use super::refused::{ErrorBody, Refused};
 /// The body of a request, in bytes: the longest content as JSON, where base64 adds a third; words
 /// that JSON writes as escapes may be fewer.
 pub(super) const BODY_BYTES_MAX: usize = CONTENT_BYTES_MAX / 3 * 4 + 8 * 1024;
+
+/// How much of a body that is too long is read, in bytes.
+const READ_AWAY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The longest wait of a long poll, in milliseconds: what proxies on the way commonly allow.
 pub(super) const WAIT_MS_MAX: u64 = 60_000;
@@ -204,13 +207,25 @@ async fn wait(
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, Refusal> {
-    let collected = Limited::new(body, BODY_BYTES_MAX).collect().await;
-    collected.map(|body| body.to_bytes()).map_err(|error| {
-        if error.is::<http_body_util::LengthLimitError>() {
-            let message = format!("the body is longer than {BODY_BYTES_MAX} bytes");
-            return Refusal::new(ErrorCode::ContentTooLong, message);
+/// A body that is too long is read away as far as that makes sense: a client that is still sending
+/// would not hear the answer.
+async fn read(mut body: Body) -> Result<Bytes, Refusal> {
+    let (mut kept, mut length) = (BytesMut::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::bad_request("the body ended early"))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        length += data.len();
+        if length <= BODY_BYTES_MAX {
+            kept.extend_from_slice(&data);
+        } else if length > READ_AWAY_BYTES_MAX {
+            break;
         }
-        Refusal::bad_request("the body ended early")
-    })
+    }
+    if length > BODY_BYTES_MAX {
+        let message = format!("the body is longer than {BODY_BYTES_MAX} bytes");
+        return Err(Refusal::new(ErrorCode::ContentTooLong, message));
+    }
+    Ok(kept.freeze())
 }

@@ -9,6 +9,7 @@ use protocol::{ErrorCode, Refusal};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::doors::ADDRESS_RETRY_AFTER_MS;
 use crate::events;
 
 /// Statuses by code. A code that is not here is a refusal that is final: 400.
@@ -124,6 +125,17 @@ fn status(code: ErrorCode) -> StatusCode {
 pub(super) async fn unknown(uri: Uri) -> Refused {
     let message = format!("{} is not known here", uri.path());
     Refused(Refusal::new(ErrorCode::UnknownKind, message))
+}
+
+/// Whoever comes from an address that has too many connections.
+pub(super) async fn crowded() -> impl IntoResponse {
+    let message = "too many connections from this address are being opened";
+    let refusal = Refusal::new(ErrorCode::RateLimited, message);
+    let close = [(header::CONNECTION, "close")];
+    (
+        close,
+        Refused(refusal.retry_after_ms(ADDRESS_RETRY_AFTER_MS)),
+    )
 }
 
 /// A route that has other methods.

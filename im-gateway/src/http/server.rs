@@ -1,7 +1,7 @@
 //! Connections that speak HTTP: TLS, one request after the other, and an end when the gateway
 //! drains.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,16 +15,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use service_kit::tls::PeerIdentity;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
 
-use super::Http;
 use super::stall::Stalling;
-use crate::doors::Place;
+use super::{Http, refused};
+use crate::doors::{Entrance, Place};
 use crate::session::Session;
 use crate::{events, listener};
 
@@ -34,6 +33,8 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Whose connection a request came on.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
+    /// Where from.
+    pub(super) address: IpAddr,
     /// By the TLS handshake.
     pub(super) peer: PeerIdentity,
     /// Kept by whatever outlives the request.
@@ -58,10 +59,16 @@ pub(super) async fn serve(
             events::connection_refused("full");
             continue;
         };
-        let (http, tls, routes) = (Arc::clone(&http), tls.clone(), routes.clone());
+        let entrance = http.gateway.doors.enter(remote.ip(), permit);
+        let routes = match entrance {
+            Entrance::Open(_) => routes.clone(),
+            Entrance::Told(_) => Router::new().fallback(refused::crowded),
+            Entrance::Closed => continue,
+        };
+        let (http, tls) = (Arc::clone(&http), tls.clone());
         drain.spawn(
             async move {
-                if let Some(stream) = handshake(stream, &tls, &http, permit).await {
+                if let Some(stream) = handshake(stream, &tls, &http, entrance).await {
                     converse(stream, remote, place, &http, routes).await;
                 }
             }
@@ -74,7 +81,7 @@ async fn handshake(
     stream: TcpStream,
     tls: &TlsAcceptor,
     http: &Http,
-    half_open: OwnedSemaphorePermit,
+    entrance: Entrance,
 ) -> Option<TlsStream<TcpStream>> {
     if let Err(error) = stream.set_nodelay(true) {
         events::connection_failed(&error);
@@ -85,7 +92,8 @@ async fn handshake(
         accepted = tokio::time::timeout(patience, tls.accept(stream)) => accepted,
         () = http.gateway.drain().draining() => return None,
     };
-    drop(half_open);
+    // From here on the head of a request has its own time.
+    drop(entrance);
     match accepted {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {
@@ -107,6 +115,7 @@ async fn converse(
     routes: Router,
 ) {
     let client = Client {
+        address: remote.ip(),
         peer: PeerIdentity::of(stream.get_ref().1),
         place: Arc::new(place),
     };

@@ -9,22 +9,20 @@ use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use protocol::Refusal;
+use protocol::{ErrorCode, Refusal};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::Http;
 use super::refused::Refused;
 use super::server::Client;
 use crate::connection::Connection;
+use crate::doors::{ADDRESS_RETRY_AFTER_MS, Entrance};
 use crate::events;
 use crate::web_socket::WebSocket;
 use crate::wire::Wire;
 
 /// What a client may name as the protocol that it means.
 const SUBPROTOCOL: &str = "im.1";
-
-/// How long before a client tries again that found too many others at the door, in milliseconds.
-const FULL_RETRY_AFTER_MS: u32 = 1000;
 
 /// Opens one.
 pub(super) async fn open(
@@ -39,10 +37,14 @@ pub(super) async fn open(
             return Err(Refusal::bad_request(why).into());
         }
     };
-    let Some(half_open) = http.gateway.doors.try_half_open() else {
+    let doors = &http.gateway.doors;
+    let permit = doors.try_half_open();
+    let entrance = permit.map(|permit| doors.enter(client.address, permit));
+    let Some(Entrance::Open(half_open)) = entrance else {
         events::web_socket_refused("full");
-        let refusal = Refusal::unavailable("too many connections are being opened");
-        return Err(refusal.retry_after_ms(FULL_RETRY_AFTER_MS).into());
+        let message = "too many connections are being opened";
+        let refusal = Refusal::new(ErrorCode::RateLimited, message);
+        return Err(refusal.retry_after_ms(ADDRESS_RETRY_AFTER_MS).into());
     };
     let names_ours = names(
         request.headers(),
@@ -54,10 +56,14 @@ pub(super) async fn open(
     let drain = gateway.drain().clone();
     let patience = Duration::from_millis(gateway.rules.hello_timeout_ms.into());
     drain.spawn(async move {
-        let Client { peer, place } = client;
+        let Client {
+            address,
+            peer,
+            place,
+        } = client;
         match tokio::time::timeout(patience, upgrading).await {
             Ok(Ok(upgraded)) => {
-                let wire = Wire::of_web_socket(WebSocket::new(upgraded, peer).await);
+                let wire = Wire::of_web_socket(WebSocket::new(upgraded, peer).await, address);
                 // Boxed, so that a session does not keep what its opening needs.
                 let opening = Box::pin(Connection::open(wire, gateway, half_open));
                 if let Some(connection) = opening.await {

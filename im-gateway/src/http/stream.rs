@@ -39,7 +39,7 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct From {
+pub(super) struct Start {
     /// Entries after this sequence number. `Last-Event-ID` goes before it.
     #[serde(default)]
     after: u64,
@@ -89,7 +89,7 @@ struct Over;
 #[utoipa::path(
     get, path = "/v1/conversations/{id}/events", operation_id = "stream_events",
     tag = "messages",
-    params(("id" = String, Path, description = "`g17` or `p3-9`"), From,
+    params(("id" = String, Path, description = "`g17` or `p3-9`"), Start,
         ("Last-Event-ID" = Option<String>, Header, description = "The last event's id")),
     responses(
         (status = 200, description = "The stream", content_type = "text/event-stream",
@@ -99,7 +99,7 @@ struct Over;
 pub(super) async fn open(
     caller: Caller,
     Path(id): Path<String>,
-    from: Parameters<From>,
+    from: Parameters<Start>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refused> {
     let Query(from) = from?;

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use im_logic::config::RatesConfig;
 use im_logic::service::{PEERS, Parts, Service};
 use im_logic::store::Store;
 use prost::Message;
@@ -186,6 +187,10 @@ impl World {
             fleet: "dev".into(),
             tokens: self.tokens.clone(),
             sub_accounts_max: SUB_ACCOUNTS_MAX,
+            rates: RatesConfig {
+                account_sends_per_second: 0,
+                group_sends_per_second: 0,
+            },
             snowflakes: Arc::new(Snowflakes::new(1)),
             stores,
             routers,
