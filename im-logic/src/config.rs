@@ -34,6 +34,8 @@ pub struct Config {
     pub tokens: TokensConfig,
     /// How much may be sent.
     pub rates: RatesConfig,
+    /// What may not be said.
+    pub content: ContentConfig,
     /// Ids.
     pub snowflake: SnowflakeConfig,
     /// How the processes of a cluster find each other.
@@ -72,6 +74,14 @@ pub struct RatesConfig {
     pub account_sends_per_second: u32,
     /// Messages into one group in a second, and at once after a rest; 0: no limit.
     pub group_sends_per_second: u32,
+}
+
+/// The section `[content]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContentConfig {
+    /// The word lists; empty: none.
+    pub rules: PathBuf,
 }
 
 /// The section `[snowflake]`.

@@ -16,6 +16,7 @@ use service_kit::peers::Peers;
 use service_kit::rpc;
 use tokio::time::Instant;
 
+use crate::content::ContentRules;
 use crate::events;
 use crate::lanes::Lanes;
 use crate::members::Members;
@@ -31,24 +32,33 @@ pub struct Dispatch {
     members: Arc<Members>,
     lanes: Lanes,
     rates: Rates,
+    content: Arc<ContentRules>,
 }
 
 impl Dispatch {
     /// To these.
     #[must_use]
-    pub fn new(store: Store, routers: Peers, members: Arc<Members>, rates: Rates) -> Self {
+    pub fn new(
+        store: Store,
+        routers: Peers,
+        members: Arc<Members>,
+        limits: (Rates, Arc<ContentRules>),
+    ) -> Self {
+        let (rates, content) = limits;
         Self {
             store,
             routers,
             members,
             lanes: Lanes::default(),
             rates,
+            content,
         }
     }
 
     /// Sends a message, if it may be sent.
     pub async fn send(&self, caller: Caller, send: Send) -> Result<SendAck, Refusal> {
-        let message = Outgoing::parse(send)?;
+        let mut message = Outgoing::parse(send)?;
+        self.content.apply(&mut message, caller.account);
         let key = (message.conversation, caller.account);
         let (conversation, priority) = (message.conversation, message.priority);
         self.rates
@@ -111,6 +121,8 @@ impl Dispatch {
             deliver_before_ms: message.deliver_before_ms,
             changes: Vec::new(),
             target_sequence: message.target.map_or(0, |target| target.0),
+            original: message.original.clone().unwrap_or_default(),
+            refusal: message.refusal.as_ref().map(Refusal::to_wire),
         };
         events::append(caller, conversation, id, message.kind);
         let answer = self.store.ask::<_, Appended>(

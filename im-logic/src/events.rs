@@ -10,6 +10,7 @@ use protocol::wire::{Account, EntryKind};
 use protocol::{AccountId, ClientMessageId, ConversationId, Refusal};
 use service_kit::rpc::Peer;
 
+use crate::content::FileError;
 use crate::store::Caller;
 
 pub(crate) fn request_span(caller: Caller, kind: u32) -> tracing::Span {
@@ -117,6 +118,41 @@ pub(crate) fn rate_limited(of: &'static str) {
 /// So many are busy at once that the measure of one more is not kept.
 pub(crate) fn rate_not_kept() {
     metrics::counter!("im_logic_rates_not_kept_total").increment(1);
+}
+
+/// The word lists were read.
+pub(crate) fn content_rules_read(words: usize) {
+    metrics::counter!("im_logic_content_rules_read_total").increment(1);
+    tracing::info!(words, "word lists were read");
+}
+
+/// The file with the word lists has changed and cannot be used.
+pub(crate) fn content_rules_kept(error: &FileError) {
+    metrics::counter!("im_logic_content_rules_kept_total").increment(1);
+    let error = error as &dyn std::error::Error;
+    tracing::error!(error, "the word lists stay what they were");
+}
+
+/// A word of a list that blocks. Whether the message is new is for the store to say.
+pub(crate) fn content_blocked(sender: AccountId, conversation: ConversationId, list: &str) {
+    content_found("block");
+    tracing::info!(account = sender.0, %conversation, list, "content is blocked");
+}
+
+/// Words of a list that masks.
+pub(crate) fn content_masked(sender: AccountId, conversation: ConversationId) {
+    content_found("mask");
+    tracing::info!(account = sender.0, %conversation, "content is masked");
+}
+
+/// A word of a list that notes.
+pub(crate) fn content_flagged(sender: AccountId, conversation: ConversationId, list: &str) {
+    content_found("flag");
+    tracing::info!(account = sender.0, %conversation, list, "content is flagged");
+}
+
+fn content_found(action: &'static str) {
+    metrics::counter!("im_logic_content_found_total", "action" => action).increment(1);
 }
 
 /// The store is away, or its link is full.

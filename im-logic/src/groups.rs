@@ -170,6 +170,7 @@ impl Groups {
                 deliver_before_ms: 0,
                 changes: changes.to_vec(),
                 target_sequence: 0,
+                ..Append::default()
             };
             let appended: Result<Appended, _> = self
                 .store

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use im_logic::config::{Config, DEFAULTS, ENV_PREFIX};
+use im_logic::content::ContentRules;
 use im_logic::node::Node;
 use im_logic::service::{PEERS, Parts, Service};
 use service_kit::admin::Readiness;
@@ -26,6 +27,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let server_tls = tls::internal_server(&config.internal_tls)?;
     let client_tls = tls::internal_client(&config.internal_tls)?;
     let tokens = TokenVerifier::from_pem(&config.tokens.public_key)?;
+    let content = Arc::new(ContentRules::open(&config.content.rules)?);
     let listener = listen::bind("listen.address", config.listen.address).await?;
     let admin = listen::bind("admin.listen", config.admin.listen).await?;
     let address = listener.local_addr()?;
@@ -35,8 +37,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let links = |tier, fixed: &str| discovery.links(tier, fixed, &client_tls, &readiness);
     let (stores, store_events) = links("im-store", &config.links.store);
     let (routers, router_events) = links("im-router", &config.links.router);
-    let parts = Parts::of(&config, tokens, node.snowflakes(), (stores, routers));
+    let rules = Arc::clone(&content);
+    let parts = Parts::of(&config, tokens, rules, node.snowflakes(), (stores, routers));
     let service = Arc::new(Service::new(parts));
+    drain.spawn(content.keep_up(drain.clone()));
     let remembering = Arc::clone(&service);
     drain.spawn(store_events.watch(move || remembering.forget()));
     drain.spawn(router_events.watch(|| {}));

@@ -16,6 +16,8 @@ use protocol::limits::{CONTENT_BYTES_MAX, EPHEMERAL_KEY_BYTES_MAX};
 use protocol::wire::{self, AccountKind, EntryKind, Priority};
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
 
+use crate::content::words_of;
+
 /// A message that makes sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
@@ -33,6 +35,12 @@ pub struct Outgoing {
     pub deliver_before_ms: u64,
     /// Of a recall or an edit: the entry that it is about. The store knows whether it may.
     pub target: Option<SequenceNumber>,
+    /// The words that people read in it, until the rules of the fleet have seen them.
+    pub words: Option<String>,
+    /// What its sender said, if the rules have masked it.
+    pub original: Option<Bytes>,
+    /// What the rules refuse it with: for good if it is not kept, else if it is new to the store.
+    pub refusal: Option<Refusal>,
 }
 
 /// Whether a message is kept.
@@ -101,6 +109,12 @@ pub fn decide(message: &Outgoing, sender: AccountId, standing: Standing, now_ms:
         Keeping::Stored(_) if !is_pair => return Verdict::Allow,
         Keeping::Stored(_) => {}
         // Nobody checks it again.
+        Keeping::Ephemeral { .. } if message.refusal.is_some() => {
+            return message
+                .refusal
+                .clone()
+                .map_or(Verdict::Allow, Verdict::Refuse);
+        }
         Keeping::Ephemeral { .. } if message.is_late(now_ms) => return Verdict::Refuse(late()),
         Keeping::Ephemeral { .. } => {}
     }
@@ -148,7 +162,7 @@ impl Outgoing {
                 key: ephemeral_key(send.ephemeral_key)?,
             }
         };
-        let (kind, said) = said(send.kind, &send.content)?;
+        let (kind, mut said) = said(send.kind, &send.content)?;
         let target = target(&said)?;
         if target.is_some() && !matches!(keeping, Keeping::Stored(_)) {
             let why = "ephemeral_key: what is not kept takes nothing back";
@@ -162,6 +176,9 @@ impl Outgoing {
             priority: priority(send.priority)?,
             content: send.content,
             deliver_before_ms: send.deliver_before_ms,
+            words: words_of(&mut said).map(std::mem::take),
+            original: None,
+            refusal: None,
         })
     }
 

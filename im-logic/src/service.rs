@@ -20,6 +20,7 @@ use tracing::Instrument as _;
 use crate::accounts::Accounts;
 use crate::authenticate::Authentication;
 use crate::config::{Config, RatesConfig};
+use crate::content::ContentRules;
 use crate::directory::Directory;
 use crate::dispatch::Dispatch;
 use crate::estop::Estops;
@@ -62,6 +63,8 @@ pub struct Parts {
     pub sub_accounts_max: u32,
     /// How much may be sent.
     pub rates: RatesConfig,
+    /// What may not be said.
+    pub content: Arc<ContentRules>,
     /// Makes the ids of accounts and groups.
     pub snowflakes: Arc<Snowflakes>,
     /// To the stores.
@@ -76,6 +79,7 @@ impl Parts {
     pub fn of(
         config: &Config,
         tokens: TokenVerifier,
+        content: Arc<ContentRules>,
         snowflakes: Arc<Snowflakes>,
         (stores, routers): (Peers, Peers),
     ) -> Self {
@@ -84,6 +88,7 @@ impl Parts {
             tokens,
             sub_accounts_max: config.tokens.sub_accounts_max,
             rates: config.rates,
+            content,
             snowflakes,
             stores,
             routers,
@@ -138,7 +143,7 @@ impl Service {
                 store.clone(),
                 parts.routers,
                 Arc::clone(&members),
-                Rates::new(&parts.rates, Instant::now()),
+                (Rates::new(&parts.rates, Instant::now()), parts.content),
             ),
             groups: Groups::new(
                 snowflakes,

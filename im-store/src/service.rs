@@ -23,7 +23,7 @@ use crate::events;
 use crate::generation::{self, Generation};
 use crate::marks::MarkSink;
 use crate::read::{self, Entitlement, Span, Stay};
-use crate::shard::{Append, MemberChange};
+use crate::shard::{Append, MemberChange, Ruled};
 use crate::writer::Writer;
 
 /// Answers on the links of the logic tier.
@@ -132,6 +132,7 @@ impl<R: Readers> Service<R> {
                 deliver_before_ms: 0,
                 changes: request.members.iter().map(change).collect(),
                 target: None,
+                ruled: Ruled::default(),
                 content: content::encode(Content::Membership(MembershipChange {
                     changes: request.members,
                 })),
@@ -327,6 +328,10 @@ fn parse(append: internal::Append) -> Result<Append, Refusal> {
         changes: append.changes.iter().map(change).collect(),
         target: (append.target_sequence != 0).then_some(SequenceNumber(append.target_sequence)),
         content: append.content,
+        ruled: Ruled {
+            original: (!append.original.is_empty()).then_some(append.original),
+            refusal: append.refusal.map(Refusal::from_wire),
+        },
     })
 }
 

@@ -5,6 +5,7 @@
 //! Not here: SQL, and the gathering of batches.
 
 mod amend;
+mod ruled;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use protocol::wire::{EntryKind, Priority};
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
 
 pub use self::amend::{Target, TargetKey};
+pub use self::ruled::Ruled;
 
 /// For how long ids are kept, in milliseconds: 30 days. An older id is refused, never stored anew.
 pub const ID_HORIZON_MS: u64 = 30 * 24 * 3600 * 1000;
@@ -44,6 +46,8 @@ pub struct Append {
     pub changes: Vec<MemberChange>,
     /// With a recall or an edit: the entry that it is about.
     pub target: Option<SequenceNumber>,
+    /// What the rules of the fleet say of it.
+    pub ruled: Ruled,
 }
 
 impl Append {
@@ -260,6 +264,7 @@ impl Planner<'_> {
                 ),
             ));
         }
+        append.ruled.check()?;
         self.check_target(append)?;
         let mut to = now.clone();
         to.head = to.head.next();
@@ -281,9 +286,8 @@ impl Planner<'_> {
         if append.kind == EntryKind::Recall {
             self.recalled.extend(append.target_key());
         }
-        let sequence = to.head;
         let stored = StoredId {
-            sequence,
+            sequence: to.head,
             digest,
             committed_at_ms: self.now_ms,
         };
@@ -291,7 +295,7 @@ impl Planner<'_> {
         self.plan
             .heads
             .insert(append.conversation, HeadMove { from, to, bytes });
-        Ok(Verdict::Store(sequence))
+        Ok(Verdict::Store(stored.sequence))
     }
 
     fn check_target(&self, append: &Append) -> Result<(), Refusal> {

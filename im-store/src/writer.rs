@@ -389,7 +389,7 @@ fn outcome(verdict: &Verdict, now_ms: u64) -> Result<Stored, Refusal> {
 fn digest(append: &Append) -> Digest {
     let mut hasher = Sha256::new();
     hasher.update((append.kind as i32).to_be_bytes());
-    hasher.update(&append.content);
+    hasher.update(append.said());
     let whole = hasher.finalize();
     let mut digest = [0; 16];
     digest.copy_from_slice(&whole[..16]);

@@ -140,6 +140,7 @@ const fn is_retryable(code: ErrorCode) -> bool {
         | ErrorCode::LimitReached
         | ErrorCode::Internal
         | ErrorCode::OtherHistory
+        | ErrorCode::ContentBlocked
         | ErrorCode::NoSuchEntry => false,
     }
 }

@@ -31,3 +31,4 @@ mod scenarios;
 mod storm;
 mod web;
 mod web_socket;
+mod words;

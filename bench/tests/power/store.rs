@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 use im_store::engine::{EngineError, Readers as _};
 use im_store::read::Span;
-use im_store::shard::Append;
+use im_store::shard::{Append, Ruled};
 use im_store::sqlite::{SqliteEngine, SqliteReaders, testing};
 use im_store::stream;
 use im_store::writer::{self, Writer};
@@ -68,6 +68,7 @@ fn append(n: u32) -> Append {
         deliver_before_ms: 0,
         changes: Vec::new(),
         target: None,
+        ruled: Ruled::default(),
     }
 }
 

@@ -231,8 +231,7 @@ fn append(sender: AccountId, message: &Outgoing, now_ms: u64) -> Result<Append, 
         content: message.content.clone(),
         priority: message.priority.into(),
         deliver_before_ms: message.deliver_before_ms,
-        changes: Vec::new(),
-        target_sequence: 0,
+        ..Append::default()
     })
 }
 
@@ -265,6 +264,7 @@ fn changes(caller: AccountId, request: &ChangeMembers) -> Result<Append, Refusal
         deliver_before_ms: 0,
         changes,
         target_sequence: 0,
+        ..Append::default()
     })
 }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use im_store::shard::{self, Append, MemberChange, Verdict};
+use im_store::shard::{self, Append, MemberChange, Ruled, Verdict};
 use prost::Message as _;
 use protocol::kind::method;
 use protocol::wire::internal::{
@@ -317,5 +317,6 @@ pub(crate) fn append(append: internal::Append) -> Append {
         changes: append.changes.iter().map(change).collect(),
         target: None,
         content: append.content,
+        ruled: Ruled::default(),
     }
 }

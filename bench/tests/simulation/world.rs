@@ -317,6 +317,7 @@ fn open(log: &mut Log, at: ConversationId, members: &[AccountId], now_ms: u64) {
         deliver_before_ms: 0,
         changes,
         target_sequence: 0,
+        ..protocol::wire::internal::Append::default()
     });
     let batch = [append];
     let plan = im_store::shard::plan(&batch, digest, &log.known(&batch), now_ms);

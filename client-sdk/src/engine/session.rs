@@ -323,6 +323,7 @@ pub(crate) fn is_final(refusal: &Refusal) -> bool {
         | Code::LimitReached
         | Code::Internal
         | Code::OtherHistory
+        | Code::ContentBlocked
         | Code::NoSuchEntry => false,
     }
 }

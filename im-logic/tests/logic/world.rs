@@ -187,6 +187,7 @@ impl World {
             fleet: "dev".into(),
             tokens: self.tokens.clone(),
             sub_accounts_max: SUB_ACCOUNTS_MAX,
+            content: Arc::default(),
             rates: RatesConfig {
                 account_sends_per_second: 0,
                 group_sends_per_second: 0,

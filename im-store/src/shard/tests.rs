@@ -15,6 +15,7 @@ fn append(conversation: ConversationId, sender: u64, id: u8, said: &'static str)
         deliver_before_ms: 0,
         changes: Vec::new(),
         target: None,
+        ruled: Ruled::default(),
     }
 }
 
@@ -54,8 +55,8 @@ fn group(members: &[u64]) -> (ConversationId, Known) {
 
 fn digest(append: &Append) -> Digest {
     let mut digest = [0; 16];
-    let cut = append.content.len().min(16);
-    digest[..cut].copy_from_slice(&append.content[..cut]);
+    let cut = append.said().len().min(16);
+    digest[..cut].copy_from_slice(&append.said()[..cut]);
     digest
 }
 
@@ -242,4 +243,48 @@ fn only_the_words_of_the_sender_itself_are_taken_back_and_only_once() {
     }
     let head = &plan.heads[&conversation];
     assert_eq!((head.to.head.0, head.bytes), (15, 5 * 5));
+}
+
+#[test]
+fn a_rule_refuses_what_is_new_and_never_a_repeat() {
+    let (g, known) = group(&[1]);
+    let refused = |id| Append {
+        ruled: Ruled {
+            refusal: Some(Refusal::new(ErrorCode::ContentBlocked, "no")),
+            ..Ruled::default()
+        },
+        ..append(g, 1, id, "word")
+    };
+    let masked = |id, content| Append {
+        content: Bytes::from_static(content),
+        ruled: Ruled {
+            original: Some(Bytes::from_static(b"word")),
+            ..Ruled::default()
+        },
+        ..append(g, 1, id, "word")
+    };
+    // Sent plain, then masked, then refused: all the same message. And the other way about.
+    let plan = decide(
+        &[
+            append(g, 1, 1, "word"),
+            masked(1, b"****"),
+            refused(1),
+            refused(2),
+            masked(3, b"****"),
+            append(g, 1, 3, "word"),
+            masked(3, b"w***"),
+            append(g, 1, 3, "****"),
+        ],
+        &known,
+    );
+    assert_eq!(plan.verdicts[0], Verdict::Store(SequenceNumber(11)));
+    for repeat in [1, 2] {
+        assert!(matches!(plan.verdicts[repeat], Verdict::Duplicate { .. }));
+    }
+    assert_eq!(code(&plan.verdicts[3]), Some(ErrorCode::ContentBlocked));
+    assert_eq!(plan.verdicts[4], Verdict::Store(SequenceNumber(12)));
+    for repeat in [5, 6] {
+        assert!(matches!(plan.verdicts[repeat], Verdict::Duplicate { .. }));
+    }
+    assert_eq!(code(&plan.verdicts[7]), Some(ErrorCode::Conflict));
 }

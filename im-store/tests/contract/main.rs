@@ -72,6 +72,7 @@ contract! {
         a_group_lets_in_who_joined_and_keeps_out_who_left,
         a_large_group_is_made_and_emptied,
         a_repeated_request_makes_no_second_group,
+        a_rule_refuses_what_is_new_and_never_a_repeat,
         marks_only_rise_and_never_pass_the_head,
         history_comes_in_pages_bounded_in_entries_and_bytes;
     clock:

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use im_store::cache::{Cache, Kept};
 use im_store::engine::{Chore, Done, Engine, History, RaisedMark, Readers};
 use im_store::read::{self, Entitlement, Span};
-use im_store::shard::{Append, ConversationState, MemberChange};
+use im_store::shard::{Append, ConversationState, MemberChange, Ruled};
 use im_store::stream;
 use im_store::writer::{self, Writer};
 use protocol::limits::PULL_PAGE_BYTES_MAX;
 use protocol::wire::{Entry, EntryKind, Priority};
-use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, SequenceNumber};
+use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
 use tokio::task::JoinHandle;
 
 use crate::backend::Backend;
@@ -33,6 +33,7 @@ pub(crate) fn text(conversation: ConversationId, sender: u64, id: u16, said: &st
         deliver_before_ms: 0,
         changes: Vec::new(),
         target: None,
+        ruled: Ruled::default(),
     }
 }
 
@@ -189,6 +190,42 @@ pub(crate) async fn a_repeated_request_makes_no_second_group(backend: &impl Back
     let first = make_group(&writer, 1, 7).await;
     assert_eq!(make_group(&writer, 1, 8).await, first);
     assert_ne!(make_group(&writer, 2, 9).await, first);
+}
+
+pub(crate) async fn a_rule_refuses_what_is_new_and_never_a_repeat(backend: &impl Backend) {
+    let (writer, _task) = start(backend).await;
+    let blocked = |id| Append {
+        ruled: Ruled {
+            refusal: Some(Refusal::new(ErrorCode::ContentBlocked, "不许说")),
+            ..Ruled::default()
+        },
+        ..text(pair(), 1, id, "笨蛋")
+    };
+    let masked = |id| Append {
+        content: Bytes::from_static(b"**"),
+        ruled: Ruled {
+            original: Some(Bytes::from("笨蛋")),
+            ..Ruled::default()
+        },
+        ..text(pair(), 1, id, "笨蛋")
+    };
+    let refused = writer.append(blocked(1)).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::ContentBlocked);
+    let plain = writer.append(text(pair(), 1, 1, "笨蛋")).await.unwrap();
+    let struck_out = writer.append(masked(2)).await.unwrap();
+    for (id, first) in [(1, plain), (2, struck_out)] {
+        let as_said = text(pair(), 1, id, "笨蛋");
+        for again in [as_said, masked(id), blocked(id)] {
+            let again = writer.append(again).await.unwrap();
+            assert_eq!((again.sequence, again.duplicate), (first.sequence, true));
+        }
+    }
+    // What was stored is not what was said, and is another message under the same id.
+    let stars = writer.append(text(pair(), 1, 2, "**")).await.unwrap_err();
+    assert_eq!(stars.code, ErrorCode::Conflict);
+    let log = history(backend, pair(), 2).await.entries;
+    let contents: Vec<_> = log.iter().map(|entry| &entry.content[..]).collect();
+    assert_eq!(contents, ["笨蛋".as_bytes(), b"**"]);
 }
 
 pub(crate) async fn marks_only_rise_and_never_pass_the_head(backend: &impl Backend) {

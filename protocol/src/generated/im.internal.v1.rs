@@ -114,6 +114,13 @@ pub struct Append {
     /// With ENTRY_KIND_RECALL and ENTRY_KIND_EDIT: the entry that it is about.
     #[prost(uint64, tag = "9")]
     pub target_sequence: u64,
+    /// Not empty: what the sender said, of which `content` is the masked form. Whether the message is a
+    /// repeat is found out by this.
+    #[prost(bytes = "bytes", tag = "20")]
+    pub original: ::prost::bytes::Bytes,
+    /// The message is refused with this, unless its id is stored already: then it is a repeat.
+    #[prost(message, optional, tag = "21")]
+    pub refusal: ::core::option::Option<super::super::v1::Error>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Appended {

@@ -475,6 +475,8 @@ pub enum ErrorCode {
     NoSuchEntry = 22,
     /// The request is of another history generation than the server's: connect again, and see Welcome.
     OtherHistory = 24,
+    /// A rule of the fleet does not let this content pass. Nothing was stored.
+    ContentBlocked = 34,
 }
 impl ErrorCode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -507,6 +509,7 @@ impl ErrorCode {
             Self::Internal => "ERROR_CODE_INTERNAL",
             Self::NoSuchEntry => "ERROR_CODE_NO_SUCH_ENTRY",
             Self::OtherHistory => "ERROR_CODE_OTHER_HISTORY",
+            Self::ContentBlocked => "ERROR_CODE_CONTENT_BLOCKED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -536,6 +539,7 @@ impl ErrorCode {
             "ERROR_CODE_INTERNAL" => Some(Self::Internal),
             "ERROR_CODE_NO_SUCH_ENTRY" => Some(Self::NoSuchEntry),
             "ERROR_CODE_OTHER_HISTORY" => Some(Self::OtherHistory),
+            "ERROR_CODE_CONTENT_BLOCKED" => Some(Self::ContentBlocked),
             _ => None,
         }
     }
