@@ -189,6 +189,16 @@ impl Cluster {
         self.client(Credential::token_file(token)?)
     }
 
+    /// A planner of this name.
+    ///
+    /// # Errors
+    /// As [`Cluster::operator`].
+    pub fn planner(&self, name: &str) -> anyhow::Result<ClientConfig> {
+        let now_ms = clock::unix_ms();
+        let token = self.authority.token(TokenKind::Planner, name, now_ms)?;
+        self.client(Credential::token_file(token)?)
+    }
+
     /// A robot of this name.
     ///
     /// # Errors

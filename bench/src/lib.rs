@@ -10,6 +10,7 @@ pub mod tally;
 pub mod report;
 
 pub mod cluster;
+pub mod crowd;
 pub mod usage;
 pub mod wait;
 

@@ -2,8 +2,10 @@
 //! reconnecting happen behind it.
 
 mod estops;
+mod groups;
 mod history;
 mod requests;
+mod search;
 mod sending;
 
 use std::sync::Arc;
@@ -15,7 +17,9 @@ use protocol::{AccountId, ConversationId, SequenceNumber, SessionId};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use self::estops::EstopHandle;
+pub use self::groups::{Group, GroupUpdate, Member};
 pub use self::requests::NewGroup;
+pub use self::search::{Found, Search};
 pub use self::sending::SendHandle;
 use crate::config::ClientConfig;
 use crate::driver;

@@ -46,15 +46,17 @@ pub mod simulation;
 pub mod testing;
 
 pub use protocol;
-pub use protocol::content::{self, Content};
+pub use protocol::content::{self, Content, References};
 pub use protocol::wire::{
-    AccountKind, ActionSpec, CapabilityCard, EntryKind, MarkKind, Priority, StepState,
+    AccountKind, ActionSpec, CapabilityCard, EntryKind, MarkKind, Priority, Role, StepState,
 };
 pub use protocol::{
     AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber, SessionId,
 };
 
-pub use client::{Client, EstopHandle, NewGroup, SendHandle};
+pub use client::{
+    Client, EstopHandle, Found, Group, GroupUpdate, Member, NewGroup, Search, SendHandle,
+};
 pub use config::{CaSource, ClientConfig, Credential, MarkPolicy, StartFrom};
 pub use error::{ConfigError, Error, SendError};
 pub use events::Stats;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use protocol::content::{self, Content};
-use protocol::wire::{self, AccountKind, CapabilityCard, EntryKind, Priority};
+use protocol::content::{self, Content, References};
+use protocol::wire::{self, AccountKind, CapabilityCard, EntryKind, Priority, Role};
 use protocol::{AccountId, ClientMessageId, ConversationId, Refusal, SequenceNumber};
 
 use crate::clock;
@@ -30,6 +30,8 @@ pub struct Outgoing {
     pub deliver_before_ms: u64,
     /// How long to retry; `None`: the client's send timeout.
     pub timeout: Option<Duration>,
+    /// Whom it mentions, and what it answers.
+    pub refers: References,
 }
 
 impl Outgoing {
@@ -43,7 +45,25 @@ impl Outgoing {
             priority: Priority::Chat,
             deliver_before_ms: 0,
             timeout: None,
+            refers: References {
+                mentions: Vec::new(),
+                reply_to: None,
+            },
         }
+    }
+
+    /// Meant for these in particular, each once; at most 64.
+    #[must_use]
+    pub fn mentions(mut self, accounts: &[AccountId]) -> Self {
+        self.refers.mentions = accounts.to_vec();
+        self
+    }
+
+    /// In answer to this entry of the same conversation.
+    #[must_use]
+    pub const fn reply_to(mut self, entry: SequenceNumber) -> Self {
+        self.refers.reply_to = Some(entry);
+        self
     }
 
     /// With this id.
@@ -103,6 +123,8 @@ pub struct Message {
     pub client_message_id: ClientMessageId,
     /// What it says.
     pub content: Content,
+    /// Whom it mentions, and what it answers.
+    pub refers: References,
     /// The server's clock at the commit, in milliseconds since the Unix epoch.
     pub committed_at_ms: u64,
     /// Its priority.
@@ -147,6 +169,8 @@ pub struct Entry {
     /// What it says; `None` in a placeholder, in an entry that was recalled, and for content that
     /// this build does not know.
     pub content: Option<Content>,
+    /// Whom it mentions, and what it answers.
+    pub refers: References,
     /// The server's clock at the commit, in milliseconds since the Unix epoch.
     pub committed_at_ms: u64,
     /// Its priority.
@@ -179,6 +203,9 @@ impl Relation {
             | Content::StepUpdate(_)
             | Content::Summary(_)
             | Content::Membership(_)
+            | Content::Group(_)
+            | Content::Media(_)
+            | Content::Pose(_)
             | Content::Estop(_)
             | Content::EstopRelease(_) => None,
         }
@@ -186,6 +213,12 @@ impl Relation {
 }
 
 impl Message {
+    /// Whether it is meant for this account in particular.
+    #[must_use]
+    pub fn is_for(&self, account: AccountId) -> bool {
+        self.refers.mentions.contains(&account)
+    }
+
     /// What it does to an earlier one.
     #[must_use]
     pub const fn relation(&self) -> Option<Relation> {
@@ -203,6 +236,9 @@ impl Entry {
     /// From the wire.
     pub fn from_wire(entry: wire::Entry) -> Result<Self, Refusal> {
         let content_bytes = entry.content.len();
+        let says = !matches!(entry.kind(), EntryKind::Placeholder | EntryKind::Recalled);
+        let said = says.then(|| content::decode_with(&entry.content).ok());
+        let (content, refers) = said.flatten().unzip();
         Ok(Self {
             conversation: ConversationId::from_slice(&entry.conversation_id)?,
             sequence: SequenceNumber(entry.sequence),
@@ -210,9 +246,8 @@ impl Entry {
             client_message_id: ClientMessageId::from_slice(&entry.client_message_id).ok(),
             kind: entry.kind(),
             priority: entry.priority(),
-            content: (!matches!(entry.kind(), EntryKind::Placeholder | EntryKind::Recalled))
-                .then(|| content::decode(&entry.content).ok())
-                .flatten(),
+            content,
+            refers: refers.unwrap_or_default(),
             committed_at_ms: entry.committed_at_ms,
             deliver_before_ms: entry.deliver_before_ms,
             content_bytes,
@@ -331,6 +366,8 @@ pub struct Conversation {
     /// Entries after the *read* mark and the join that are still there, as of then. Every number
     /// counts: the account's own messages, changes of members, placeholders.
     pub unread: u64,
+    /// What the account is in a group; [`Role::Unspecified`]: the server has not said.
+    pub role: Role,
     /// Up to where an older history of the client's is this one.
     pub(crate) parted_at: SequenceNumber,
     /// The entry by which the account joined.
@@ -347,6 +384,7 @@ impl Conversation {
             delivered: SequenceNumber(membership.delivered),
             read: SequenceNumber(membership.read),
             unread: membership.unread,
+            role: membership.role(),
             parted_at: SequenceNumber(membership.parted_at),
             joined: SequenceNumber(membership.joined_sequence),
         })

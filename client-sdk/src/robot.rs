@@ -302,6 +302,9 @@ impl Robot {
             | Content::Membership(_)
             | Content::Recall(_)
             | Content::Edit(_)
+            | Content::Group(_)
+            | Content::Media(_)
+            | Content::Pose(_)
             | Content::Estop(_)
             | Content::EstopRelease(_) => {
                 self.mark(ledger, conversation, sequence);

@@ -88,7 +88,7 @@ impl Machine {
             conversation_id: outgoing.conversation.to_bytes(),
             client_message_id: id.to_bytes(),
             kind: content::kind_of(&outgoing.content).into(),
-            content: content::encode(outgoing.content),
+            content: content::encode_with(outgoing.content, &outgoing.refers),
             priority: outgoing.priority.into(),
             deliver_before_ms: outgoing.deliver_before_ms,
             ephemeral_key: String::new(),

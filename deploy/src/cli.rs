@@ -8,10 +8,12 @@ use thiserror::Error;
 use crate::authority::TokenKind;
 use crate::demo::DemoOptions;
 use crate::estop::{EstopCommand, StopOptions};
+use crate::group::GroupCommand;
 use crate::ports::PortOptions;
+use crate::search::SearchOptions;
 use crate::state::State;
 use crate::up::UpOptions;
-use crate::{access, backup, chat, demo, estop, fleet, process, up, upkeep};
+use crate::{access, backup, chat, demo, estop, fleet, group, process, search, up, upkeep};
 
 /// A development cluster on this machine: starts it, watches it, talks to it, shows it at work.
 #[derive(Debug, Parser)]
@@ -115,6 +117,33 @@ pub enum Command {
         #[command(flatten)]
         state: StateOption,
     },
+    /// Searches a group by words, sender, kind and time
+    Search {
+        /// What.
+        #[command(flatten)]
+        options: SearchOptions,
+        /// Who.
+        #[command(flatten)]
+        operator: OperatorOption,
+        /// Where.
+        #[command(flatten)]
+        state: StateOption,
+    },
+    /// Makes, shows and changes groups
+    Group {
+        /// What.
+        #[command(subcommand)]
+        command: GroupCommand,
+        /// Print JSON
+        #[arg(long, global = true)]
+        json: bool,
+        /// Who.
+        #[command(flatten)]
+        operator: OperatorOption,
+        /// Where.
+        #[command(flatten)]
+        state: StateOption,
+    },
     /// Lets simulated robots wait for work in a group until Ctrl-C: the world for `swarm chat`
     Robots {
         /// The name of the group; made, with the planner, when there is none
@@ -171,7 +200,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct StateOption {
     /// The folder of the cluster's history, keys and run file; default .swarm in the checkout
-    #[arg(long, value_name = "DIR", env = "SWARM_STATE")]
+    #[arg(long, global = true, value_name = "DIR", env = "SWARM_STATE")]
     state: Option<PathBuf>,
 }
 
@@ -207,7 +236,7 @@ pub struct StoreOption {
 #[derive(Debug, Args)]
 pub struct OperatorOption {
     /// The operator's account
-    #[arg(long = "as", value_name = "NAME", default_value = access::OPERATOR)]
+    #[arg(long = "as", global = true, value_name = "NAME", default_value = access::OPERATOR)]
     operator: String,
 }
 
@@ -295,6 +324,17 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
             operator,
             state,
         } => chat::history(&state.folder(), &operator.operator, &group).await,
+        Command::Search {
+            options,
+            operator,
+            state,
+        } => search::run(&state.folder(), &operator.operator, &options).await,
+        Command::Group {
+            command,
+            json,
+            operator,
+            state,
+        } => group::run(&state.folder(), &operator.operator, command, json).await,
         Command::Robots {
             group,
             fleet,
@@ -315,53 +355,4 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn commands_are_read_as_they_are_documented() {
-        for line in [
-            "swarm up --state /tmp/x --client-port 7443",
-            "swarm up --advertise im-store=127.0.0.1:1 --advertise im-gateway-2=127.0.0.1:2",
-            "swarm up --gateways 2 --logics 2 --routers 2 --stores 2 --redis redis://127.0.0.1",
-            "swarm up --demo",
-            "swarm up --demo --instruction x --json out.json",
-            "swarm demo --instruction x --robots 12 --seed 7 --json out.json --state /tmp/x",
-            "swarm chat demo --state /tmp/x",
-            "swarm chat yard --create --as ana",
-            "swarm history demo",
-            "swarm robots",
-            "swarm credential robot lift-1",
-            "swarm estop --group yard --reason x --as ana",
-            "swarm estop --fleet --wait 2 --state /tmp/x",
-            "swarm estop status --state /tmp/x",
-            "swarm estop release 018bcfe5-6800-7101-8101-010101010101 --as ana",
-            "swarm reset --yes",
-            "swarm backup b.tar --store mysql://im@db/im",
-            "swarm restore b.tar --replace --yes --state /tmp/x",
-            "swarm become-tier 17 /x/im-store",
-        ] {
-            if let Err(error) = Cli::try_parse_from(line.split(' ')) {
-                panic!("{line}: {error}");
-            }
-        }
-        for line in [
-            "swarm",
-            "swarm demo --robots 0",
-            "swarm up --advertise im-store",
-            "swarm credential king lift-1",
-            "swarm estop --fleet --group yard",
-            "swarm estop release",
-            "swarm estop release 7",
-        ] {
-            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
-        }
-    }
-}
+mod tests;

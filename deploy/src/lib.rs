@@ -34,7 +34,10 @@ pub mod archive;
 pub mod backup;
 
 pub mod chat;
+pub mod group;
 pub mod render;
+pub mod search;
+pub mod table;
 
 pub mod audit;
 pub mod demo;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use client_sdk::content::{self, Content};
+use client_sdk::content::{self, Content, References};
 use client_sdk::protocol::wire::{self, Outcome};
-use client_sdk::{Account, AccountId, Entry, EntryKind, Message};
+use client_sdk::{Account, AccountId, AccountKind, Entry, EntryKind, Message, Role};
 
 use crate::story::state_word;
 
@@ -45,7 +45,8 @@ pub fn message(message: &Message, names: &mut Names) -> String {
     names.learn(&message.content);
     let who = names.get(message.sender);
     let time = &timestamp(message.committed_at_ms)[11..];
-    let words = on_one_screen(&words(&message.content));
+    let words = references(&message.refers, names) + &words(&message.content);
+    let words = on_one_screen(&words);
     format!("{time} #{} {who}: {words}", message.sequence)
 }
 
@@ -65,7 +66,7 @@ pub fn entry(entry: &Entry, names: &mut Names) -> String {
     };
     names.learn(told);
     let who = names.get(entry.sender);
-    let words = on_one_screen(&words(told));
+    let words = on_one_screen(&(references(&entry.refers, names) + &words(told)));
     format!("{time} #{number} {who}: {words}")
 }
 
@@ -94,6 +95,15 @@ fn words(content: &Content) -> String {
             let anew = content::edited(edit).map_or_else(String::new, |anew| words(&anew));
             format!("says #{} anew: {anew}", edit.target_sequence)
         }
+        Content::Group(change) => regrouped(change),
+        Content::Media(media) => {
+            let (name, caption) = (&media.name, &media.caption);
+            format!(
+                "({} {name}, {} bytes) {caption}",
+                media.media_type, media.bytes
+            )
+        }
+        Content::Pose(pose) => place(pose),
         Content::Estop(stop) => format!("EMERGENCY STOP: {}", stop.reason),
         Content::EstopRelease(release) => format!(
             "releases {} emergency stop(s): {}",
@@ -101,6 +111,30 @@ fn words(content: &Content) -> String {
             release.reason
         ),
     }
+}
+
+fn place(pose: &wire::Pose) -> String {
+    match &pose.place {
+        Some(wire::pose::Place::OnMap(at)) => {
+            format!("at {:.2}, {:.2} on {}", at.x, at.y, at.map_id)
+        }
+        Some(wire::pose::Place::OnEarth(at)) => {
+            format!("at {:.6}, {:.6}", at.latitude, at.longitude)
+        }
+        None => "at an unknown place".into(),
+    }
+}
+
+/// What stands before the words of a message that refers to something.
+fn references(refers: &References, names: &Names) -> String {
+    let mut words = String::new();
+    if let Some(entry) = refers.reply_to {
+        words += &format!("(to #{entry}) ");
+    }
+    for account in &refers.mentions {
+        words += &format!("@{} ", names.get(*account));
+    }
+    words
 }
 
 fn plan_lines(plan: &wire::Plan) -> String {
@@ -139,10 +173,55 @@ fn changes(membership: &wire::MembershipChange) -> String {
         let names: Vec<_> = such.map(|change| change.name.as_str()).collect();
         names.join(", ")
     };
+    let becomes = |change: &wire::RoleChange| {
+        let role = role_word(change.role());
+        format!("{} is {role} now", change.name)
+    };
+    if membership.changes.is_empty() {
+        let roles: Vec<_> = membership.roles.iter().map(becomes).collect();
+        return roles.join(", ");
+    }
     match (names(true), names(false)) {
         (joined, left) if left.is_empty() => format!("joined: {joined}"),
         (joined, left) if joined.is_empty() => format!("left: {left}"),
         (joined, left) => format!("joined: {joined}; left: {left}"),
+    }
+}
+
+fn regrouped(change: &wire::GroupChange) -> String {
+    if change.dissolved {
+        return "dissolved the group".into();
+    }
+    let mut words = Vec::new();
+    if !change.name.is_empty() {
+        words.push(format!("the group is called {}", change.name));
+    }
+    let set = change.set.iter();
+    words.extend(set.map(|its| format!("{} = {}", its.key, its.value)));
+    words.extend(change.unset.iter().map(|key| format!("no {key}")));
+    words.join(", ")
+}
+
+/// A role for people.
+#[must_use]
+pub const fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Unspecified => "nothing",
+        Role::Owner => "owner",
+        Role::Admin => "admin",
+        Role::Member => "member",
+        Role::Observer => "observer",
+    }
+}
+
+/// A kind of account for people.
+#[must_use]
+pub const fn kind_word(kind: AccountKind) -> &'static str {
+    match kind {
+        AccountKind::Unspecified => "unknown",
+        AccountKind::Robot => "robot",
+        AccountKind::Operator => "operator",
+        AccountKind::Planner => "planner",
     }
 }
 
@@ -229,6 +308,7 @@ mod tests {
             ..wire::MemberChange::default()
         };
         let membership = wire::MembershipChange {
+            roles: vec![],
             changes: vec![change],
         };
         assert_eq!(changes(&membership), "joined: lift-1");

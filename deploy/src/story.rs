@@ -221,6 +221,7 @@ mod tests {
             priority: Priority::Chat,
             deliver_before_ms: 0,
             content_bytes: 0,
+            refers: Default::default(),
         };
         (0..).zip(contents).map(entry).collect()
     }

@@ -9,14 +9,13 @@ use protocol::limits::{
     CAPABILITY_CARD_BYTES_MAX, FIND_ACCOUNTS_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
 };
 use protocol::wire::internal::{AccountList, LookUpAccounts, SetCapabilities};
-use protocol::wire::{
-    AccountKind, AccountsFound, Announce, Announced, CapabilityCard, FindAccounts,
-};
+use protocol::wire::{AccountsFound, Announce, Announced, CapabilityCard, FindAccounts};
 use protocol::{ErrorCode, Refusal};
 use service_kit::rpc;
 
 use crate::directory::{ACCOUNTS_PER_QUESTION_MAX, Directory};
 use crate::events;
+use crate::permission::{self, Action};
 use crate::store::{Caller, Store, To};
 
 /// The longest name of an action, in characters.
@@ -80,15 +79,7 @@ impl Accounts {
         let card = request.capabilities.unwrap_or_default();
         check(&card)?;
         let robot = self.directory.one(caller.account, caller.deadline).await?;
-        match robot.kind {
-            AccountKind::Robot => {}
-            AccountKind::Operator | AccountKind::Planner | AccountKind::Unspecified => {
-                return Err(Refusal::new(
-                    ErrorCode::Forbidden,
-                    "only robots declare capabilities",
-                ));
-            }
-        }
+        permission::check(Action::DeclareCapabilities, robot.kind, None)?;
         let actions = card.actions.len();
         let set = SetCapabilities {
             account_id: caller.account.0,

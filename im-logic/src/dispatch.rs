@@ -20,6 +20,7 @@ use crate::content::ContentRules;
 use crate::events;
 use crate::lanes::Lanes;
 use crate::members::Members;
+use crate::permission;
 use crate::rates::Rates;
 use crate::send::{Keeping, Outgoing, Verdict, decide};
 use crate::store::{Caller, Store, To};
@@ -119,10 +120,12 @@ impl Dispatch {
             content: message.content.clone(),
             priority: message.priority.into(),
             deliver_before_ms: message.deliver_before_ms,
-            changes: Vec::new(),
             target_sequence: message.target.map_or(0, |target| target.0),
             original: message.original.clone().unwrap_or_default(),
             refusal: message.refusal.as_ref().map(Refusal::to_wire),
+            reply_to: message.reply_to.map_or(0, |entry| entry.0),
+            sender_roles: permission::senders().bits(),
+            ..Append::default()
         };
         events::append(caller, conversation, id, message.kind);
         let answer = self.store.ask::<_, Appended>(
@@ -133,7 +136,7 @@ impl Dispatch {
         );
         async move {
             let appended = answer.await.inspect_err(|refusal| {
-                if refusal.code == ErrorCode::NotAMember {
+                if matches!(refusal.code, ErrorCode::NotAMember | ErrorCode::Forbidden) {
                     self.members.forget(conversation, [caller.account]);
                 }
             })?;

@@ -15,7 +15,7 @@ use protocol::wire::internal::{
     Append, Appended, EstopCommit, EstopTargets, EstopWrite, Members, MembersPage,
 };
 use protocol::wire::{self, AccountKind, EntryKind, Priority, SendAck};
-use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal};
+use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, Roles};
 use service_kit::clock;
 
 use crate::directory::Directory;
@@ -65,6 +65,8 @@ impl Estops {
                 kind: wanted.kind.into(),
                 content: send.content,
                 priority: Priority::Emergency.into(),
+                // Who may was decided above, and where it was let out.
+                sender_roles: Roles::ALL.bits(),
                 ..Append::default()
             }),
             sent_at_ms: match commit.sent_at_ms {

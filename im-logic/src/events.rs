@@ -96,6 +96,17 @@ pub(crate) fn group_created(caller: Caller, conversation: ConversationId, member
     tracing::info!(account = caller.account.0, %conversation, members, "group made");
 }
 
+pub(crate) fn group_changed(
+    caller: Caller,
+    conversation: ConversationId,
+    sequence: u64,
+    dissolved: bool,
+) {
+    metrics::counter!("im_logic_group_changes_total").increment(1);
+    tracing::info!(session = caller.session.0, account = caller.account.0, %conversation,
+        sequence, dissolved, "a group has changed");
+}
+
 pub(crate) fn members_changed(
     caller: Caller,
     conversation: ConversationId,
@@ -185,6 +196,10 @@ fn request_name(kind: u32) -> &'static str {
         client::PULL => "pull",
         client::CREATE_GROUP => "create_group",
         client::CHANGE_MEMBERS => "change_members",
+        client::DESCRIBE_GROUP => "describe_group",
+        client::CHANGE_GROUP => "change_group",
+        client::CHANGE_ROLES => "change_roles",
+        client::SEARCH_HISTORY => "search_history",
         client::LIST_MEMBERS => "list_members",
         client::LIST_CONVERSATIONS => "list_conversations",
         client::ANNOUNCE => "announce",

@@ -1,8 +1,11 @@
 //! Groups: making them, and changing who is in them.
 //!
-//! Operators and planners make and change groups: people form teams, and the planner calls in the
-//! robots that it needs. Robots do neither, in the field a robot is told where it belongs; like
-//! everybody, they may leave. Whoever changes a group is in it, which the store checks.
+//! Who may do what is the table's to say ([`crate::permission`]); that the caller has the role that
+//! it takes is the store's, in the transaction. Here is checked what makes no sense whoever asks,
+//! and what no account of the caller's kind may do.
+
+mod regroup;
+mod wanted;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,25 +13,28 @@ use std::sync::Arc;
 use protocol::content::{self, Content};
 use protocol::id::ConversationKind;
 use protocol::kind::method;
-use protocol::limits::{CONTENT_BYTES_MAX, GROUP_MEMBERS_MAX, GROUP_NAME_CHARS_MAX};
+use protocol::limits::{CONTENT_BYTES_MAX, GROUP_MEMBERS_MAX};
+use protocol::role::or_member;
 use protocol::wire::internal::{Append, Appended, ConversationCreated, CreateConversation};
 use protocol::wire::{
-    AccountKind, ChangeMembers, CreateGroup, EntryKind, GroupCreated, MemberChange, MembersChanged,
-    MembershipChange, Priority,
+    ChangeMembers, CreateGroup, EntryKind, GroupCreated, MemberChange, MembersChanged,
+    MembershipChange, Priority, Role,
 };
-use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal};
+use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, Rights, Roles};
 use service_kit::snowflake::Snowflakes;
 
+use self::wanted::{Wanted, group_name};
 use crate::directory::{Directory, Profile};
 use crate::events;
 use crate::members::Members;
+use crate::permission::{self, Action};
 use crate::store::{Caller, Store, To};
 
 /// Changes in one membership entry. More are several entries.
-const CHANGES_PER_ENTRY_MAX: usize = 2048;
+pub(crate) const CHANGES_PER_ENTRY_MAX: usize = 2048;
 
-/// The longest change in an entry, in bytes: an id, a name of 64, a kind, a flag, and their tags.
-const CHANGE_BYTES_MAX: usize = 96;
+/// The longest change in an entry, in bytes: an id, a name of 64, a kind, a flag, a role, and their tags.
+const CHANGE_BYTES_MAX: usize = 98;
 
 const _: () = assert!(CHANGES_PER_ENTRY_MAX * CHANGE_BYTES_MAX < CONTENT_BYTES_MAX);
 
@@ -72,12 +78,13 @@ impl Groups {
             return Err(too_many());
         }
         let creator = self.directory.one(caller.account, caller.deadline).await?;
-        may_change(creator.kind)?;
+        permission::check(Action::CreateGroup, creator.kind, None)?;
+        let rights = permission::rights(creator.kind);
         // The creator first: it is a member before it adds the others.
-        let mut changes = vec![change(&creator, true)];
+        let mut changes = vec![change(&creator, Some(Role::Owner))];
         let others: Vec<_> = others.into_iter().collect();
         for profile in self.directory.all(&others, caller.deadline).await? {
-            changes.push(change(&profile, true));
+            changes.push(change(&profile, Some(Role::Member)));
         }
 
         let (first, rest) = changes.split_at(changes.len().min(CHANGES_PER_ENTRY_MAX));
@@ -100,7 +107,9 @@ impl Groups {
             )
             .await?;
         let conversation = ConversationId::from_slice(&created.conversation_id)?;
-        let last = self.append(caller, conversation, id, rest, 1).await?;
+        let last = self
+            .append(caller, conversation, id, rights, rest, 1)
+            .await?;
         events::group_created(caller, conversation, changes.len());
         Ok(GroupCreated {
             conversation_id: created.conversation_id,
@@ -114,18 +123,15 @@ impl Groups {
         caller: Caller,
         request: ChangeMembers,
     ) -> Result<MembersChanged, Refusal> {
-        let conversation = ConversationId::from_slice(&request.conversation_id)?;
+        let conversation = group(&request.conversation_id)?;
         let id = ClientMessageId::from_slice(&request.client_message_id)?;
-        if matches!(conversation.kind(), ConversationKind::Pair(..)) {
-            return Err(Refusal::bad_request(
-                "conversation_id: the members of a pair do not change; make a group",
-            ));
-        }
         let wanted = Wanted::parse(&request, caller.account)?;
-        if !wanted.only_leaves {
-            let caller = self.directory.one(caller.account, caller.deadline).await?;
-            may_change(caller.kind)?;
-        }
+        let role = or_member(request.role());
+        let kind = self
+            .directory
+            .one(caller.account, caller.deadline)
+            .await?
+            .kind;
         let accounts: Vec<_> = wanted
             .in_order
             .iter()
@@ -135,9 +141,12 @@ impl Groups {
         let changes: Vec<_> = profiles
             .iter()
             .zip(&wanted.in_order)
-            .map(|(profile, (_, joins))| change(profile, *joins))
+            .map(|(profile, (_, joins))| change(profile, joins.then_some(role)))
             .collect();
-        let sequence = self.append(caller, conversation, id, &changes, 0).await?;
+        let rights = permission::rights(kind);
+        let sequence = self
+            .append(caller, conversation, id, rights, &changes, 0)
+            .await?;
         events::members_changed(caller, conversation, sequence, changes.len());
         Ok(MembersChanged { sequence })
     }
@@ -149,6 +158,7 @@ impl Groups {
         caller: Caller,
         conversation: ConversationId,
         id: ClientMessageId,
+        rights: Rights,
         changes: &[MemberChange],
         first: u32,
     ) -> Result<u64, Refusal> {
@@ -159,28 +169,14 @@ impl Groups {
                 n => id.derive(&[b"members", &n.to_be_bytes()]),
             };
             let append = Append {
-                conversation_id: conversation.to_bytes(),
-                sender: caller.account.0,
-                client_message_id: id.to_bytes(),
-                kind: EntryKind::Membership.into(),
                 content: content::encode(Content::Membership(MembershipChange {
                     changes: changes.to_vec(),
+                    roles: Vec::new(),
                 })),
-                priority: Priority::Chat.into(),
-                deliver_before_ms: 0,
                 changes: changes.to_vec(),
-                target_sequence: 0,
-                ..Append::default()
+                ..entry(caller, conversation, id, EntryKind::Membership, rights)
             };
-            let appended: Result<Appended, _> = self
-                .store
-                .ask(
-                    To::Owner(conversation),
-                    method::APPEND,
-                    &append,
-                    caller.deadline,
-                )
-                .await;
+            let appended = self.put(caller, conversation, &append).await;
             // Also when the outcome is not known. That somebody has joined is left to be asked: the
             // answer may be to a repeat, and the member gone since.
             let changed = changes.iter().map(|change| AccountId(change.account_id));
@@ -189,78 +185,60 @@ impl Groups {
         }
         Ok(last)
     }
-}
 
-/// The changes of a request, in the order in which they are made.
-#[derive(Debug, PartialEq, Eq)]
-struct Wanted {
-    /// Who, and whether it joins. Those who go make room for those who come; the caller goes last,
-    /// because it has to be a member for the others.
-    in_order: Vec<(AccountId, bool)>,
-    /// The caller leaves, and that is all.
-    only_leaves: bool,
-}
-
-impl Wanted {
-    fn parse(request: &ChangeMembers, caller: AccountId) -> Result<Self, Refusal> {
-        let set = |ids: &[u64]| ids.iter().copied().map(AccountId).collect::<BTreeSet<_>>();
-        let (add, mut remove) = (set(&request.add), set(&request.remove));
-        if add.is_empty() && remove.is_empty() {
-            return Err(Refusal::bad_request("add, remove: both are empty"));
-        }
-        if let Some(both) = add.intersection(&remove).next() {
-            return Err(Refusal::bad_request(format!(
-                "add, remove: {both} is in both"
-            )));
-        }
-        if add.len() > GROUP_MEMBERS_MAX || remove.len() > GROUP_MEMBERS_MAX {
-            return Err(too_many());
-        }
-        let leaves = remove.remove(&caller);
-        let only_leaves = leaves && add.is_empty() && remove.is_empty();
-        let mut in_order: Vec<_> = remove.into_iter().map(|account| (account, false)).collect();
-        in_order.extend(add.into_iter().map(|account| (account, true)));
-        in_order.extend(leaves.then_some((caller, false)));
-        Ok(Self {
-            in_order,
-            only_leaves,
-        })
+    async fn put(
+        &self,
+        caller: Caller,
+        conversation: ConversationId,
+        append: &Append,
+    ) -> Result<Appended, Refusal> {
+        let to = To::Owner(conversation);
+        self.store
+            .ask(to, method::APPEND, append, caller.deadline)
+            .await
     }
 }
 
-fn may_change(kind: AccountKind) -> Result<(), Refusal> {
-    match kind {
-        AccountKind::Operator | AccountKind::Planner => Ok(()),
-        AccountKind::Robot | AccountKind::Unspecified => Err(Refusal::new(
-            ErrorCode::Forbidden,
-            "operators and planners make and change groups; a robot may leave",
-        )),
-    }
-}
-
-/// A name that people can read. Its length is in characters, of any script.
-fn group_name(name: String) -> Result<String, Refusal> {
-    let chars = name.chars().count();
-    if name.trim().is_empty() {
-        return Err(Refusal::bad_request("name: empty"));
-    }
-    if chars > GROUP_NAME_CHARS_MAX {
-        return Err(Refusal::bad_request(format!(
-            "name: {chars} characters, and at most {GROUP_NAME_CHARS_MAX} are allowed"
-        )));
-    }
-    if name.chars().any(char::is_control) {
-        return Err(Refusal::bad_request("name: has control characters"));
-    }
-    Ok(name)
-}
-
-fn change(profile: &Profile, joined: bool) -> MemberChange {
+/// One who joins as this, or leaves.
+fn change(profile: &Profile, joins: Option<Role>) -> MemberChange {
     MemberChange {
         account_id: profile.account.0,
         name: profile.name.to_string(),
         kind: profile.kind.into(),
-        joined,
+        joined: joins.is_some(),
+        role: joins.unwrap_or_default().into(),
+    }
+}
+
+/// An entry by which a group changes, that says nothing yet.
+fn entry(
+    caller: Caller,
+    conversation: ConversationId,
+    id: ClientMessageId,
+    kind: EntryKind,
+    rights: Rights,
+) -> Append {
+    Append {
+        conversation_id: conversation.to_bytes(),
+        sender: caller.account.0,
+        client_message_id: id.to_bytes(),
+        kind: kind.into(),
+        priority: Priority::Chat.into(),
+        sender_roles: rights.senders.bits(),
+        over_roles: rights.over.map(Roles::bits).into(),
+        given_roles: rights.given.map(Roles::bits).into(),
+        ..Append::default()
+    }
+}
+
+/// The group that is named; a pair has nothing to change.
+fn group(conversation_id: &[u8]) -> Result<ConversationId, Refusal> {
+    let conversation = ConversationId::from_slice(conversation_id)?;
+    match conversation.kind() {
+        ConversationKind::Group(_) => Ok(conversation),
+        ConversationKind::Pair(..) => Err(Refusal::bad_request(
+            "conversation_id: the members of a pair do not change; make a group",
+        )),
     }
 }
 
@@ -276,65 +254,7 @@ mod tests {
     use super::*;
     use prost::Message as _;
     use protocol::limits::ACCOUNT_NAME_BYTES_MAX;
-
-    fn request(add: &[u64], remove: &[u64]) -> ChangeMembers {
-        ChangeMembers {
-            add: add.to_vec(),
-            remove: remove.to_vec(),
-            ..ChangeMembers::default()
-        }
-    }
-
-    fn wanted(add: &[u64], remove: &[u64]) -> Result<Wanted, Refusal> {
-        Wanted::parse(&request(add, remove), AccountId(10))
-    }
-
-    #[test]
-    fn those_who_go_make_room_and_the_caller_goes_last() {
-        let wanted = wanted(&[5, 3, 5], &[10, 20, 4]).unwrap();
-        let order = [(4, false), (20, false), (3, true), (5, true), (10, false)];
-        assert_eq!(
-            wanted.in_order,
-            order.map(|(id, joins)| (AccountId(id), joins))
-        );
-        assert!(!wanted.only_leaves);
-    }
-
-    #[test]
-    fn leaving_alone_is_told_from_changing_others() {
-        assert!(wanted(&[], &[10]).unwrap().only_leaves);
-        assert!(!wanted(&[], &[10, 11]).unwrap().only_leaves);
-        assert!(!wanted(&[11], &[10]).unwrap().only_leaves);
-        assert!(!wanted(&[10], &[]).unwrap().only_leaves);
-    }
-
-    #[test]
-    fn changes_that_make_no_sense_are_refused() {
-        let many: Vec<u64> = (1..=GROUP_MEMBERS_MAX as u64 + 1).collect();
-        assert_eq!(wanted(&[], &[]).unwrap_err().code, ErrorCode::BadRequest);
-        assert_eq!(wanted(&[3], &[3]).unwrap_err().code, ErrorCode::BadRequest);
-        assert_eq!(
-            wanted(&many, &[]).unwrap_err().code,
-            ErrorCode::LimitReached
-        );
-    }
-
-    #[test]
-    fn names_are_counted_in_characters() {
-        let ok = |name: &str| group_name(name.into()).is_ok();
-        assert!(ok("仓") && ok("A区 巡检 🤖"));
-        assert!(ok(&"组".repeat(GROUP_NAME_CHARS_MAX)));
-        assert!(!ok(&"组".repeat(GROUP_NAME_CHARS_MAX + 1)));
-        assert!(!ok("") && !ok(" \u{3000}") && !ok("a\nb"));
-    }
-
-    #[test]
-    fn people_and_planners_change_groups_and_robots_do_not() {
-        assert!(may_change(AccountKind::Operator).is_ok());
-        assert!(may_change(AccountKind::Planner).is_ok());
-        let refusal = may_change(AccountKind::Robot).unwrap_err();
-        assert_eq!(refusal.code, ErrorCode::Forbidden);
-    }
+    use protocol::wire::AccountKind;
 
     #[test]
     fn the_longest_change_is_as_long_as_it_says() {
@@ -343,6 +263,7 @@ mod tests {
             name: "x".repeat(ACCOUNT_NAME_BYTES_MAX),
             kind: AccountKind::Planner.into(),
             joined: true,
+            role: Role::Observer.into(),
         };
         assert!(longest.encoded_len() + 3 <= CHANGE_BYTES_MAX);
     }

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use protocol::kind::method;
-use protocol::wire::internal::{Lacking, Read};
-use protocol::wire::{ListLacking, Pull};
+use protocol::wire::internal::{Lacking, Read, Search};
+use protocol::wire::{ListLacking, Pull, SearchHistory};
 use protocol::{ConversationId, Refusal};
 use service_kit::rpc;
 
@@ -53,6 +53,23 @@ impl History {
                 To::Any(conversation.as_bytes()),
                 method::LACKING,
                 rpc::encode(&lacking),
+                caller.deadline,
+            )
+            .await
+    }
+
+    /// An encoded `HistoryFound`, as the store made it for this account.
+    pub async fn search(&self, caller: Caller, search: SearchHistory) -> Result<Bytes, Refusal> {
+        let conversation = ConversationId::from_slice(&search.conversation_id)?;
+        let search = Search {
+            account_id: caller.account.0,
+            search: Some(search),
+        };
+        self.store
+            .pass(
+                To::Any(conversation.as_bytes()),
+                method::SEARCH,
+                rpc::encode(&search),
                 caller.deadline,
             )
             .await

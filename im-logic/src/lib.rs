@@ -1,12 +1,14 @@
 //! The logic: who may do what. It holds nothing that cannot be read from the store again.
 //!
-//! Read in this order. [`send`] decides, without waiting, whether a message may be sent, [`word_rules`] and
-//! [`content`] what it may say; [`members`]
-//! and [`directory`] are what it knows, [`rates`] how much may be sent, [`lanes`] keeps the order of
-//! what has to wait for more, and [`dispatch`] carries it out, [`estop`] in an emergency. Then who somebody is, [`authenticate`], and everything that is
+//! Read in this order. [`permission`] is the table of who may do what; [`send`] decides, without
+//! waiting, whether a message may be sent, [`word_rules`] and [`content`] what it may say;
+//! [`members`] and [`directory`] are what it knows, [`rates`] how much may be sent, [`lanes`] keeps
+//! the order of what has to wait for more, and [`dispatch`] carries it out, [`estop`] in an
+//! emergency. Then who somebody is, [`authenticate`], and everything that is
 //! asked more rarely: [`groups`], [`listing`], [`accounts`], [`history`], [`online`]. The shell: [`store`],
 //! [`node`], [`service`], [`config`].
 
+pub mod permission;
 pub mod send;
 pub mod word_rules;
 

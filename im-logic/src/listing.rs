@@ -3,7 +3,7 @@
 //! All of it is read from the store when it is asked for: a gateway that has lost sight of the
 //! members must not be told what somebody remembers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,11 +20,14 @@ use service_kit::rpc;
 
 use crate::directory::{ACCOUNTS_PER_QUESTION_MAX, Directory};
 use crate::members::Members;
-use crate::send::{Membership, not_a_member};
+use crate::permission::{self, Action};
 use crate::store::{Caller, Deadline, Store, To};
 
 /// Members in one page to a client, in bytes: a frame, and room for what is around them.
 const MEMBER_PAGE_BYTES_MAX: usize = FRAME_BYTES_MAX - 4 * 1024;
+
+/// What an account costs in a page beyond itself, in bytes: its tag, its length, its role.
+const ROW_ENVELOPE_BYTES: usize = 8;
 
 /// Conversations in one page to a client: with the longest names they fit in a frame.
 const CONVERSATIONS_PER_PAGE_MAX: u32 = 256;
@@ -61,9 +64,7 @@ impl Listing {
         let conversation = ConversationId::from_slice(&request.conversation_id)?;
         let key = (conversation, caller.account);
         let standing = self.members.ask(key, caller.deadline).await?;
-        if standing.membership != Membership::Member {
-            return Err(not_a_member(caller.account, conversation));
-        }
+        permission::check_standing(Action::ListMembers, standing)?;
         let question = MembersQuestion {
             conversation_id: request.conversation_id,
             after_account_id: request.after_account_id,
@@ -74,16 +75,21 @@ impl Listing {
             members: Vec::new(),
             membership_sequence: rows.membership_sequence,
             more: rows.more,
+            roles: Vec::new(),
         };
+        let told = rows.members.iter().zip(&rows.roles);
+        let roles: HashMap<u64, i32> = told.map(|(row, role)| (row.account_id, *role)).collect();
         let mut bytes = 0;
         for rows in rows.members.chunks(ACCOUNTS_PER_QUESTION_MAX) {
             let ids = rows.iter().map(|row| row.account_id).collect();
             for account in self.directory.look_up(ids, caller.deadline).await? {
-                bytes += account.encoded_len() + 5;
+                bytes += account.encoded_len() + ROW_ENVELOPE_BYTES;
                 if bytes > MEMBER_PAGE_BYTES_MAX && !page.members.is_empty() {
                     page.more = true;
                     return Ok(page);
                 }
+                page.roles
+                    .push(roles.get(&account.account_id).copied().unwrap_or_default());
                 page.members.push(account);
             }
         }

@@ -16,8 +16,9 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use protocol::id::ConversationKind;
 use protocol::kind::method;
+use protocol::wire::Role;
 use protocol::wire::internal::{Members as Question, MembersPage};
-use protocol::{AccountId, ConversationId, Refusal};
+use protocol::{AccountId, ConversationId, ErrorCode, Refusal};
 use tokio::time::Instant;
 
 use crate::directory::Directory;
@@ -45,8 +46,8 @@ pub struct Members {
 
 #[derive(Debug, Default)]
 struct Memory {
-    /// When the store was asked, and said yes.
-    asked_at: HashMap<MemberKey, Instant>,
+    /// When the store was asked, and what it said that they are.
+    asked_at: HashMap<MemberKey, (Instant, Role)>,
     /// How often something was forgotten: what was asked before the last time may be out of date.
     forgotten: u64,
 }
@@ -68,22 +69,22 @@ impl Members {
         let (conversation, account) = key;
         let known = match conversation.kind() {
             ConversationKind::Group(_) => {
-                let asked_at = self.memory.read().asked_at.get(&key).copied();
-                asked_at.is_some_and(|asked_at| now.duration_since(asked_at) < MEMBER_AGE_MAX)
+                let known = self.memory.read().asked_at.get(&key).copied();
+                let is_fresh = |asked_at| now.duration_since(asked_at) < MEMBER_AGE_MAX;
+                known
+                    .filter(|(asked_at, _)| is_fresh(*asked_at))
+                    .map(|(_, role)| role)
             }
             ConversationKind::Pair(low, high) => {
-                conversation.is_pair_of(account)
+                let both_known = conversation.is_pair_of(account)
                     && self.directory.kind(low).is_some()
-                    && self.directory.kind(high).is_some()
+                    && self.directory.kind(high).is_some();
+                both_known.then_some(Role::Member)
             }
         };
         Standing {
             kind: self.directory.kind(account),
-            membership: if known {
-                Membership::Member
-            } else {
-                Membership::Unknown
-            },
+            membership: known.map_or(Membership::Unknown, Membership::Member),
         }
     }
 
@@ -93,24 +94,20 @@ impl Members {
     /// *No such conversation*, *no such account*, or that the store is away.
     pub async fn ask(&self, key: MemberKey, deadline: Deadline) -> Result<Standing, Refusal> {
         let (conversation, account) = key;
-        let is_member = match conversation.kind() {
+        let role = match conversation.kind() {
             ConversationKind::Group(_) => self.ask_group(key, deadline).await?,
             ConversationKind::Pair(low, high) => {
                 self.directory.all(&[low, high], deadline).await?;
-                conversation.is_pair_of(account)
+                conversation.is_pair_of(account).then_some(Role::Member)
             }
         };
         Ok(Standing {
             kind: Some(self.directory.one(account, deadline).await?.kind),
-            membership: if is_member {
-                Membership::Member
-            } else {
-                Membership::Stranger
-            },
+            membership: role.map_or(Membership::Stranger, Membership::Member),
         })
     }
 
-    async fn ask_group(&self, key: MemberKey, deadline: Deadline) -> Result<bool, Refusal> {
+    async fn ask_group(&self, key: MemberKey, deadline: Deadline) -> Result<Option<Role>, Refusal> {
         let (conversation, account) = key;
         let question = Question {
             conversation_id: conversation.to_bytes(),
@@ -124,18 +121,22 @@ impl Members {
             .ask(to, method::MEMBERS, &question, deadline)
             .await?;
         self.directory.remember(&page.members);
-        let mut found = page.members.iter().map(|member| member.account_id);
-        let is_member = found.any(|id| id == account.0);
-        if is_member {
-            self.remember(key, asked_at, forgotten);
-        } else {
-            self.forget(conversation, [account]);
+        let mut found = page.members.iter().zip(page.roles());
+        let role = found.find(|(member, _)| member.account_id == account.0);
+        let role = role.map(|(_, role)| role);
+        match role {
+            Some(role) => self.remember(key, (asked_at, role), forgotten),
+            None => self.forget(conversation, [account]),
         }
-        Ok(is_member)
+        if page.dissolved {
+            let why = format!("{conversation} is dissolved");
+            return Err(Refusal::new(ErrorCode::GroupDissolved, why));
+        }
+        Ok(role)
     }
 
     /// Unless something was forgotten since the question was asked.
-    fn remember(&self, key: MemberKey, asked_at: Instant, forgotten: u64) {
+    fn remember(&self, key: MemberKey, said: (Instant, Role), forgotten: u64) {
         let mut memory = self.memory.write();
         if memory.forgotten != forgotten {
             return;
@@ -144,7 +145,7 @@ impl Members {
             events::memory_emptied("members", memory.asked_at.len());
             memory.asked_at.clear();
         }
-        memory.asked_at.insert(key, asked_at);
+        memory.asked_at.insert(key, said);
     }
 
     /// Whether these are members may have changed.

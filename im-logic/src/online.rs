@@ -10,12 +10,13 @@ use prost::Message as _;
 use protocol::kind::method;
 use protocol::limits::ONLINE_PER_PAGE_MAX;
 use protocol::wire::internal::{Online as Question, OnlineAccounts};
-use protocol::wire::{Account, AccountKind, ListOnline, OnlinePage};
-use protocol::{AccountId, ErrorCode, Refusal};
+use protocol::wire::{Account, ListOnline, OnlinePage};
+use protocol::{AccountId, Refusal};
 use service_kit::peers::Peers;
 use service_kit::rpc;
 
 use crate::directory::{Directory, Profile};
+use crate::permission::{self, Action};
 use crate::store::Caller;
 
 /// Lists who is online.
@@ -35,7 +36,7 @@ impl Online {
     /// A page of them.
     pub async fn list(&self, caller: Caller, request: ListOnline) -> Result<OnlinePage, Refusal> {
         let asker = self.directory.one(caller.account, caller.deadline).await?;
-        may_ask(asker.kind)?;
+        permission::check(Action::ListOnline, asker.kind, None)?;
         let limit = match request.limit {
             0 => ONLINE_PER_PAGE_MAX,
             asked => asked.min(ONLINE_PER_PAGE_MAX),
@@ -61,16 +62,6 @@ impl Online {
             accounts: profiles.iter().map(as_others_see_it).collect(),
             more: found.more,
         })
-    }
-}
-
-fn may_ask(kind: AccountKind) -> Result<(), Refusal> {
-    match kind {
-        AccountKind::Operator | AccountKind::Planner => Ok(()),
-        AccountKind::Robot | AccountKind::Unspecified => Err(Refusal::new(
-            ErrorCode::Forbidden,
-            "operators and planners see who is online",
-        )),
     }
 }
 

@@ -7,16 +7,19 @@
 //! Whether a message that is *stored* comes from a member of its group, and in time, is the store's
 //! to say, in the transaction that would store it: the message may be a repeat of one that was
 //! stored long ago, and then "not stored" would be a lie. So most messages pass through here
-//! without any question.
+//! without any question. Which roles may do what is the table's to say ([`crate::permission`]).
+
+mod kinds;
 
 use bytes::Bytes;
-use protocol::content::{self, Content};
+use protocol::content::{self, Content, References};
 use protocol::id::ConversationKind;
 use protocol::limits::{CONTENT_BYTES_MAX, EPHEMERAL_KEY_BYTES_MAX};
-use protocol::wire::{self, AccountKind, EntryKind, Priority};
+use protocol::wire::{self, AccountKind, EntryKind, Priority, Role};
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
 
 use crate::content::words_of;
+use crate::permission::{self, Action};
 
 /// A message that makes sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub struct Outgoing {
     pub original: Option<Bytes>,
     /// What the rules refuse it with: for good if it is not kept, else if it is new to the store.
     pub refusal: Option<Refusal>,
+    /// The entry that it answers. The store knows whether it is there.
+    pub reply_to: Option<SequenceNumber>,
 }
 
 /// Whether a message is kept.
@@ -69,8 +74,8 @@ pub struct Standing {
 pub enum Membership {
     /// Not known here, or not lately enough.
     Unknown,
-    /// Yes, by the store's word of a moment ago.
-    Member,
+    /// Yes, and as this, by the store's word of a moment ago.
+    Member(Role),
     /// No, by the store's word of just now. Never remembered: it may join at any moment.
     Stranger,
 }
@@ -95,12 +100,11 @@ pub fn decide(message: &Outgoing, sender: AccountId, standing: Standing, now_ms:
         return Verdict::Refuse(not_a_member(sender, conversation));
     }
     if message.priority == Priority::Emergency {
-        match standing.kind {
-            Some(AccountKind::Operator) => {}
-            Some(AccountKind::Planner | AccountKind::Robot | AccountKind::Unspecified) => {
-                return Verdict::Refuse(no_emergency());
-            }
-            None => return Verdict::NeedStanding,
+        let Some(kind) = standing.kind else {
+            return Verdict::NeedStanding;
+        };
+        if let Err(refusal) = permission::check_kind(Action::SendEmergency, kind) {
+            return Verdict::Refuse(refusal);
         }
     }
     match &message.keeping {
@@ -119,17 +123,11 @@ pub fn decide(message: &Outgoing, sender: AccountId, standing: Standing, now_ms:
         Keeping::Ephemeral { .. } => {}
     }
     match standing.membership {
-        Membership::Member => Verdict::Allow,
+        Membership::Member(role) if permission::senders().has(role) => Verdict::Allow,
+        Membership::Member(_) => Verdict::Refuse(permission::forbidden(Action::SendMessage)),
         Membership::Stranger => Verdict::Refuse(not_a_member(sender, conversation)),
         Membership::Unknown => Verdict::NeedStanding,
     }
-}
-
-fn no_emergency() -> Refusal {
-    Refusal::new(
-        ErrorCode::Forbidden,
-        "priority: only operators send emergencies; use PRIORITY_COMMAND",
-    )
 }
 
 fn late() -> Refusal {
@@ -162,17 +160,26 @@ impl Outgoing {
                 key: ephemeral_key(send.ephemeral_key)?,
             }
         };
-        let (kind, mut said) = said(send.kind, &send.content)?;
+        let (kind, mut said, refers) = said(send.kind, &send.content)?;
+        kinds::check(&said)?;
+        let reply_to = kinds::references(&refers)?;
         let target = target(&said)?;
-        if target.is_some() && !matches!(keeping, Keeping::Stored(_)) {
-            let why = "ephemeral_key: what is not kept takes nothing back";
-            return Err(Refusal::bad_request(why));
+        if !matches!(keeping, Keeping::Stored(_)) {
+            if target.is_some() {
+                let why = "ephemeral_key: what is not kept takes nothing back";
+                return Err(Refusal::bad_request(why));
+            }
+            if reply_to.is_some() {
+                let why = "reply_to: what is not kept answers no entry";
+                return Err(Refusal::bad_request(why));
+            }
         }
         Ok(Self {
             conversation,
             keeping,
             kind,
             target,
+            reply_to,
             priority: priority(send.priority)?,
             content: send.content,
             deliver_before_ms: send.deliver_before_ms,
@@ -218,6 +225,9 @@ fn target(said: &Content) -> Result<Option<SequenceNumber>, Refusal> {
         | Content::StepUpdate(_)
         | Content::Summary(_)
         | Content::Membership(_)
+        | Content::Group(_)
+        | Content::Media(_)
+        | Content::Pose(_)
         | Content::Estop(_)
         | Content::EstopRelease(_) => return Ok(None),
     };
@@ -228,7 +238,7 @@ fn target(said: &Content) -> Result<Option<SequenceNumber>, Refusal> {
 }
 
 /// What is said, and its kind, which is one that clients may send.
-fn said(kind: i32, content: &[u8]) -> Result<(EntryKind, Content), Refusal> {
+fn said(kind: i32, content: &[u8]) -> Result<(EntryKind, Content, References), Refusal> {
     if content.len() > CONTENT_BYTES_MAX {
         return Err(Refusal::new(
             ErrorCode::ContentTooLong,
@@ -249,22 +259,24 @@ fn said(kind: i32, content: &[u8]) -> Result<(EntryKind, Content), Refusal> {
         | EntryKind::StepUpdate
         | EntryKind::Summary
         | EntryKind::Recall
-        | EntryKind::Edit => {}
+        | EntryKind::Edit
+        | EntryKind::Media
+        | EntryKind::Pose => {}
         EntryKind::Estop | EntryKind::EstopRelease => {
             let why = "kind: an emergency stop travels in a frame of kind 56";
             return Err(Refusal::bad_request(why));
         }
         EntryKind::Unspecified => return Err(Refusal::bad_request("kind: missing")),
-        EntryKind::Membership | EntryKind::Placeholder | EntryKind::Recalled => {
+        EntryKind::Membership | EntryKind::Placeholder | EntryKind::Recalled | EntryKind::Group => {
             let why = format!("kind: only the server writes {}", kind.as_str_name());
             return Err(Refusal::new(ErrorCode::Forbidden, why));
         }
     }
-    let said = content::decode(content)
+    let (said, refers) = content::decode_with(content)
         .map_err(|refusal| Refusal::bad_request(format!("content: {}", refusal.message)))?;
     let actual = content::kind_of(&said);
     if actual == kind {
-        return Ok((kind, said));
+        return Ok((kind, said, refers));
     }
     Err(Refusal::bad_request(format!(
         "kind: {}, but the content is {}",

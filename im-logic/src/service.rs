@@ -235,6 +235,10 @@ impl Service {
             client::ANNOUNCE => reply(self.accounts.announce(caller, rpc::decode(body)?).await),
             client::FIND_ACCOUNTS => reply(self.accounts.find(caller, rpc::decode(body)?).await),
             client::LIST_ONLINE => reply(self.online.list(caller, rpc::decode(body)?).await),
+            client::SEARCH_HISTORY => self.history.search(caller, rpc::decode(body)?).await,
+            client::DESCRIBE_GROUP => self.groups.describe(caller, rpc::decode(body)?).await,
+            client::CHANGE_GROUP => reply(self.groups.regroup(caller, rpc::decode(body)?).await),
+            client::CHANGE_ROLES => reply(self.groups.roles(caller, rpc::decode(body)?).await),
             _ => Err(Refusal::new(
                 ErrorCode::UnknownKind,
                 format!("kind {kind} is not a request"),

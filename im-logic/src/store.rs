@@ -1,4 +1,4 @@
-//! What the logic asks of the stores, typed: methods 101 to 110 of `internal.proto`.
+//! What the logic asks of the stores, typed: methods 101 to 112 of `internal.proto`.
 //!
 //! All stores have one database: the owner of a conversation alone numbers its messages without a
 //! contest, and any of them answers the rest.

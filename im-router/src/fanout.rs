@@ -91,7 +91,7 @@ impl Draft {
             .entry
             .ok_or_else(|| Refusal::bad_request("commit: without its entry"))?;
         let conversation = ConversationId::from_slice(&entry.conversation_id)?;
-        let moved = (!commit.changes.is_empty()).then(|| MembershipMoved {
+        let moved = (commit.moves || !commit.changes.is_empty()).then(|| MembershipMoved {
             conversation_id: entry.conversation_id.clone(),
             previous_membership_sequence: commit.previous_membership_sequence,
             membership_sequence: commit.membership_sequence,

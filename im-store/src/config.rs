@@ -41,6 +41,8 @@ pub struct Config {
     pub cluster: ClusterConfig,
     /// For how long.
     pub retention: RetentionConfig,
+    /// The index of words.
+    pub search: SearchConfig,
     /// How we end.
     pub drain: DrainConfig,
 }
@@ -97,6 +99,22 @@ impl RetentionConfig {
             return Err(ConfigError::Value(why.to_owned()));
         }
         Ok(Duration::from_millis(self.interval_ms))
+    }
+}
+
+/// The section `[search]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchConfig {
+    /// How often new entries are indexed, in milliseconds; 0: never.
+    pub interval_ms: u64,
+}
+
+impl SearchConfig {
+    /// The time between two sweeps, if there are any.
+    #[must_use]
+    pub fn interval(&self) -> Option<Duration> {
+        (self.interval_ms > 0).then(|| Duration::from_millis(self.interval_ms))
     }
 }
 

@@ -3,23 +3,25 @@
 //!
 //! [`Engine`] is the writer's own, [`Readers`] are everybody's. Not here: SQL.
 
-mod found;
+mod answers;
+mod chore;
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use protocol::estop::{Release, Stop};
-use protocol::wire::{Account, AccountKind, CapabilityCard, Head, Membership};
+use protocol::estop::Stop;
+use protocol::wire::{Account, AccountKind, Head, Membership};
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
 use thiserror::Error;
 
-pub use self::found::{History, Lacking, LackingRows, MemberRows};
+pub use self::answers::{Described, History, Lacking, LackingRows, MemberRows};
+pub use self::chore::{Chore, Done, RaisedMark};
 use crate::backup::BackupError;
-use crate::events;
 use crate::read::Span;
 use crate::retention::{Kept, Log};
+use crate::search::Query;
 use crate::shard::{Append, BatchPlan, ConversationState, Known};
 
 /// The writer's hold on a database. After an error the same call may be made again: the engine
@@ -87,6 +89,13 @@ pub trait Readers: Clone + Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Membership>, EngineError>> + Send;
 
+    /// What a group is, asked by one account.
+    fn describe(
+        &self,
+        conversation: ConversationId,
+        asker: AccountId,
+    ) -> impl Future<Output = Result<Described, EngineError>> + Send;
+
     /// The accounts with these names or these ids, by rising id; what is not there is left out.
     fn accounts(
         &self,
@@ -131,6 +140,37 @@ pub trait Readers: Clone + Send + Sync + 'static {
         after: SequenceNumber,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Kept>, EngineError>> + Send;
+
+    /// Conversations with entries that are not indexed, by rising id after `after` (16 bytes or
+    /// none).
+    fn unindexed(
+        &self,
+        after: &[u8],
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<ConversationId>, EngineError>> + Send;
+
+    /// Up to where a conversation is indexed.
+    fn indexed(
+        &self,
+        conversation: ConversationId,
+    ) -> impl Future<Output = Result<SequenceNumber, EngineError>> + Send;
+
+    /// The numbers of entries before `before` that the index finds, the newest first.
+    fn candidates(
+        &self,
+        conversation: ConversationId,
+        query: &Query,
+        before: SequenceNumber,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<SequenceNumber>, EngineError>> + Send;
+
+    /// The entries of these numbers that are there, and what [`Readers::history`] says beside them.
+    fn numbered(
+        &self,
+        conversation: ConversationId,
+        account: AccountId,
+        numbers: &[SequenceNumber],
+    ) -> impl Future<Output = Result<Option<History>, EngineError>> + Send;
 
     /// The generation of the history.
     fn generation(&self) -> impl Future<Output = Result<u64, EngineError>> + Send;
@@ -234,110 +274,6 @@ impl From<sqlx::Error> for BackupError {
     fn from(error: sqlx::Error) -> Self {
         EngineError::from(error).into()
     }
-}
-
-/// One rare write.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Chore {
-    /// Makes the row of a group, unless this request made one before. Its first membership entry
-    /// follows as an append.
-    CreateGroup {
-        /// Who asks.
-        creator: AccountId,
-        /// The id of the request.
-        message_id: ClientMessageId,
-        /// The id it gets if it is new.
-        proposed: ConversationId,
-        /// Its name.
-        name: String,
-        /// Whether a member may read what was before it joined.
-        history_open: bool,
-    },
-    /// Makes an account, unless there is one of this name.
-    EnsureAccount {
-        /// Whose it is.
-        fleet: String,
-        /// What it is.
-        kind: AccountKind,
-        /// Unique in the fleet.
-        name: String,
-        /// The id it gets if it is new.
-        proposed: AccountId,
-    },
-    /// Replaces a capability card.
-    SetCapabilities {
-        /// Whose.
-        account: AccountId,
-        /// What it says.
-        card: CapabilityCard,
-    },
-    /// Raises marks. They only rise, belong to members only, and never pass the head.
-    RaiseMarks(Vec<RaisedMark>),
-    /// Drops the oldest entries, if `from` still is the last that is gone. The head stays.
-    Trim {
-        /// Of which conversation.
-        conversation: ConversationId,
-        /// The last entry that is gone.
-        from: SequenceNumber,
-        /// The last one that goes.
-        up_to: SequenceNumber,
-    },
-    /// Latches an emergency stop, unless it is there, in force or released.
-    Latch(Stop),
-    /// Releases stops of one scope; one that nobody has latched is released in advance.
-    Release {
-        /// The stops.
-        stops: Vec<ClientMessageId>,
-        /// Where they were sent to.
-        conversation: ConversationId,
-        /// By whom, and why.
-        release: Release,
-    },
-    /// Drops ids that were made before this, by the time in them, the oldest first.
-    ForgetIds {
-        /// Milliseconds since the Unix epoch.
-        made_before_ms: u64,
-        /// At most so many.
-        limit: u32,
-    },
-}
-
-/// A member's marks of one conversation, both cumulative.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RaisedMark {
-    /// Of which conversation.
-    pub conversation: ConversationId,
-    /// Whose.
-    pub account: AccountId,
-    /// Handed to the application up to here.
-    pub delivered: u64,
-    /// Read up to here.
-    pub read: u64,
-}
-
-impl RaisedMark {
-    /// Not above the head: what a client marks beyond it is counted, and taken for the head.
-    pub(crate) fn at_most(mut self, head: u64) -> Self {
-        if self.delivered.max(self.read) > head {
-            events::mark_above_head();
-            self.delivered = self.delivered.min(head);
-            self.read = self.read.min(head);
-        }
-        self
-    }
-}
-
-/// What became of a chore.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Done {
-    /// Of [`Chore::CreateGroup`]: the group, of this request or of the one that it repeats.
-    Group(ConversationId),
-    /// Of [`Chore::EnsureAccount`].
-    Account(Account),
-    /// Of [`Chore::ForgetIds`]: so many.
-    Forgotten(u64),
-    /// Of the others.
-    Written,
 }
 
 /// An account keeps the kind it was made with: a name is one account's for ever.

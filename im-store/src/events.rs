@@ -126,3 +126,16 @@ pub(crate) fn sweep_ended_early(refusal: &Refusal) {
 fn cause(error: &EngineError) -> String {
     std::error::Error::source(error).map_or_else(String::new, ToString::to_string)
 }
+
+pub(crate) fn indexed(entries: usize) {
+    metrics::counter!("im_store_indexed_entries_total").increment(entries as u64);
+}
+
+pub(crate) fn indexing_behind(conversations: usize) {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+    metrics::gauge!("im_store_unindexed_conversations").set(conversations as f64);
+}
+
+pub(crate) fn indexing_ended_early(refusal: &Refusal) {
+    tracing::warn!(%refusal, "the index of words is behind; the next sweep goes on");
+}

@@ -1,10 +1,11 @@
 //! The store: gives each message its number and keeps it, in one transaction.
 //!
 //! Read in this order. Pure: [`shard`] decides a batch, [`read`] what one account may see,
-//! [`retention`] what is kept, [`generation`] what is said of another history. The database:
+//! [`retention`] what is kept, [`search`] what is found, [`generation`] what is said of another
+//! history. The database:
 //! [`engine`] is what we ask of it, [`sqlite`] and [`mysql`] answer. The tasks: [`writer`] gathers
 //! what arrived while the previous commit ran (and [`cache`] is what it remembers), [`stream`] tells
-//! the router, [`marks`] writes behind, [`upkeep`] drops what is no longer kept. The shell:
+//! the router, [`marks`] and [`indexing`] write behind, [`upkeep`] drops what is no longer kept. The shell:
 //! [`service`], [`config`], and [`tier`], which wires them. Beside serving: [`backup`].
 
 pub mod shard;
@@ -12,6 +13,7 @@ pub mod shard;
 pub mod generation;
 pub mod read;
 pub mod retention;
+pub mod search;
 
 pub mod engine;
 
@@ -21,6 +23,7 @@ pub mod sqlite;
 pub mod cache;
 pub mod writer;
 
+pub mod indexing;
 pub mod marks;
 pub mod stream;
 pub mod upkeep;

@@ -41,6 +41,7 @@ async fn run(task: Task, config: Config) -> anyhow::Result<()> {
         listener: listen::bind("listen.address", config.listen.address).await?,
         retention: config.retention.retention(),
         sweep_interval: config.retention.interval()?,
+        index_interval: config.search.interval(),
     };
     let admin = listen::bind("admin.listen", config.admin.listen).await?;
     let address = wiring.listener.local_addr()?;

@@ -124,7 +124,7 @@ pub fn page(entries: Vec<Entry>, entitlement: &Entitlement, now_ms: u64) -> Vec<
     let mut bytes = 0;
     let mut page = Vec::with_capacity(entries.len());
     for entry in entries {
-        let entry = veil(entry, entitlement, now_ms);
+        let entry = veiled(entry, entitlement, now_ms);
         bytes += entry.content.len();
         if bytes > PULL_PAGE_BYTES_MAX && !page.is_empty() {
             break;
@@ -135,7 +135,9 @@ pub fn page(entries: Vec<Entry>, entitlement: &Entitlement, now_ms: u64) -> Vec<
     page
 }
 
-fn veil(entry: Entry, entitlement: &Entitlement, now_ms: u64) -> Entry {
+/// The entry as the account sees it: what it may not see, or has expired, is a placeholder.
+#[must_use]
+pub fn veiled(entry: Entry, entitlement: &Entitlement, now_ms: u64) -> Entry {
     let expired = entry.deliver_before_ms != 0 && entry.deliver_before_ms <= now_ms;
     if entitlement.covers(SequenceNumber(entry.sequence)) && !expired {
         return entry;

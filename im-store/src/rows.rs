@@ -4,14 +4,17 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use prost::Message as _;
 use protocol::estop::{Release, Stop};
-use protocol::wire::{Entry, EntryKind, Head, MemberMarks, Membership};
+use protocol::wire::{
+    Attribute, Entry, EntryKind, GroupDescription, Head, MemberMarks, Membership, Role, internal,
+};
 use protocol::{AccountId, ConversationId, ErrorCode, Refusal, SequenceNumber};
 
-use crate::engine::{EngineError, conversation_id, integer, message_id, number};
+use crate::engine::{Described, EngineError, conversation_id, integer, message_id, number};
 use crate::read::{Span, Stay};
 use crate::retention::{Kept, Log};
-use crate::shard::{Target, TargetKey};
+use crate::shard::{Attributes, Target, TargetKey};
 
 /// head, trimmed, history_open.
 pub(crate) type HeadRow = (i64, i64, bool);
@@ -22,7 +25,7 @@ pub(crate) type StayRow = (i64, Option<i64>);
 /// sequence, sender, message_id, kind, content, priority, deliver_before_ms, committed_at_ms.
 pub(crate) type EntryRow = (i64, i64, Vec<u8>, i32, Vec<u8>, i32, i64, i64);
 
-/// id, name, head, trimmed, joined, history_open, delivered, read.
+/// id, name, head, trimmed, joined, history_open, delivered, read, role.
 pub(crate) type MembershipRow = (
     Vec<u8>,
     String,
@@ -32,7 +35,14 @@ pub(crate) type MembershipRow = (
     bool,
     Option<i64>,
     Option<i64>,
+    i32,
 );
+
+/// name, attributes, history_open, created_at_ms, head, membership, dissolved.
+pub(crate) type GroupRow = (String, Option<Vec<u8>>, bool, i64, i64, i64, i64);
+
+/// All members, the owners, the admins, the observers of them, and the role of the asker.
+pub(crate) type RolesRow = (i64, i64, i64, i64, Option<i32>);
 
 /// conversation, sequence, sender, kind.
 pub(crate) type TargetRow = (Vec<u8>, i64, i64, i32);
@@ -157,7 +167,7 @@ pub(crate) fn entry(conversation: ConversationId, row: EntryRow) -> Entry {
 
 /// What is before the join, or gone, is not unread.
 pub(crate) fn membership(row: MembershipRow) -> Result<Membership, EngineError> {
-    let (id, name, head, trimmed, joined, history_open, delivered, read) = row;
+    let (id, name, head, trimmed, joined, history_open, delivered, read, role) = row;
     let (head, trimmed, joined) = (number(head), number(trimmed), number(joined));
     let read = read.map_or(0, number);
     Ok(Membership {
@@ -169,8 +179,71 @@ pub(crate) fn membership(row: MembershipRow) -> Result<Membership, EngineError> 
         delivered: delivered.map_or(0, number),
         read,
         unread: head.saturating_sub(read.max(joined).max(trimmed)),
+        role,
         parted_at: 0,
     })
+}
+
+/// A role that no build of ours writes is the least.
+pub(crate) fn role(role: i32) -> Role {
+    match Role::try_from(role) {
+        Ok(Role::Unspecified) | Err(_) => Role::Observer,
+        Ok(role) => role,
+    }
+}
+
+/// The attributes of a group as they are stored.
+pub(crate) fn attributes(stored: Option<&[u8]>) -> Result<Attributes, EngineError> {
+    let stored = stored.map(internal::Attributes::decode).transpose();
+    let stored = stored.map_err(|_| EngineError::Damaged("the attributes of a group"))?;
+    let attributes = stored.unwrap_or_default().attributes.into_iter();
+    Ok(attributes.map(|its| (its.key, its.value)).collect())
+}
+
+/// And to be stored.
+pub(crate) fn stored_attributes(attributes: &Attributes) -> Option<Vec<u8>> {
+    let stored = internal::Attributes {
+        attributes: wire_attributes(attributes),
+    };
+    (!attributes.is_empty()).then(|| stored.encode_to_vec())
+}
+
+fn wire_attributes(attributes: &Attributes) -> Vec<Attribute> {
+    let attribute = |(key, value): (&String, &String)| Attribute {
+        key: key.clone(),
+        value: value.clone(),
+    };
+    attributes.iter().map(attribute).collect()
+}
+
+/// What the asker is told of a group.
+pub(crate) fn description(
+    conversation: ConversationId,
+    group: GroupRow,
+    (members, owners, admins, observers, asker): RolesRow,
+) -> Result<Described, EngineError> {
+    let (name, stored, history_open, created_at_ms, head, membership, dissolved) = group;
+    if dissolved != 0 {
+        return Ok(Described::Dissolved);
+    }
+    let Some(asker) = asker else {
+        return Ok(Described::ToAStranger);
+    };
+    let count = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
+    Ok(Described::ToAMember(Box::new(GroupDescription {
+        conversation_id: conversation.to_bytes(),
+        name,
+        attributes: wire_attributes(&attributes(stored.as_deref())?),
+        history_open,
+        created_at_ms: number(created_at_ms),
+        head: number(head),
+        membership_sequence: number(membership),
+        members: count(members),
+        owners: count(owners),
+        admins: count(admins),
+        observers: count(observers),
+        role: role(asker).into(),
+    })))
 }
 
 pub(crate) fn target(row: TargetRow) -> Result<(TargetKey, Target), EngineError> {

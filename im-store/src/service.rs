@@ -1,8 +1,11 @@
-//! What the logic tier may ask of the store: methods 101 to 110, and those from 125 on, of `internal.proto`.
+//! What the logic tier may ask of the store: methods 101 to 112, and those from 125 on, of
+//! `internal.proto`.
 //!
 //! A shell: it parses, asks the writer or the readers, and encodes. Not here: any decision.
 
 mod estops;
+mod groups;
+mod search;
 
 use std::sync::Arc;
 
@@ -12,18 +15,20 @@ use protocol::id::ConversationKind;
 use protocol::kind::method;
 use protocol::limits::{LACKING_PER_PAGE_MAX, MEMBERS_PER_PAGE_MAX, MEMBERSHIPS_PER_PAGE_MAX};
 use protocol::wire::{
-    EntryKind, LackingPage, MarkKind, MembershipChange, Priority, PullPage, internal,
+    EntryKind, LackingPage, MarkKind, MembershipChange, Priority, PullPage, Role, internal,
 };
-use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
+use protocol::{
+    AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, Rights, SequenceNumber,
+};
 use service_kit::clock;
 use service_kit::rpc::{self, Handler, Peer, Request};
 
-use crate::engine::{Chore, Done, EngineError, Lacking, Readers};
+use crate::engine::{Chore, Described, Done, EngineError, Lacking, Readers};
 use crate::events;
 use crate::generation::{self, Generation};
 use crate::marks::MarkSink;
 use crate::read::{self, Entitlement, Span, Stay};
-use crate::shard::{Append, MemberChange, Ruled};
+use crate::shard::{Append, Ruled};
 use crate::writer::Writer;
 
 /// Answers on the links of the logic tier.
@@ -80,6 +85,8 @@ impl<R: Readers> Service<R> {
             method::LOOK_UP_ACCOUNTS => self.look_up_accounts(rpc::decode(body)?).await,
             method::STORE_MEMBERSHIPS => self.memberships(rpc::decode(body)?).await,
             method::MEMBERS => self.members(rpc::decode(body)?).await,
+            method::DESCRIBE => self.describe(rpc::decode(body)?).await,
+            method::SEARCH => self.search(rpc::decode(body)?).await,
             method::LACKING => self.lacking(rpc::decode(body)?).await,
             method::ESTOP_WRITE => estops::write(&self.writer, rpc::decode(body)?).await,
             method::ESTOP_LIST => estops::list(&self.readers, &rpc::decode(body)?).await,
@@ -92,7 +99,7 @@ impl<R: Readers> Service<R> {
     }
 
     async fn append(&self, append: internal::Append) -> Result<Bytes, Refusal> {
-        let stored = self.writer.append(parse(append)?).await?;
+        let stored = self.writer.append(groups::parse(append)?).await?;
         Ok(rpc::encode(&internal::Appended {
             sequence: stored.sequence.0,
             committed_at_ms: stored.committed_at_ms,
@@ -130,11 +137,15 @@ impl<R: Readers> Service<R> {
                 kind: EntryKind::Membership,
                 priority: Priority::Chat,
                 deliver_before_ms: 0,
-                changes: request.members.iter().map(change).collect(),
+                rights: Rights::default(),
+                changes: request.members.iter().map(groups::change).collect(),
+                group: None,
                 target: None,
                 ruled: Ruled::default(),
+                reply_to: None,
                 content: content::encode(Content::Membership(MembershipChange {
                     changes: request.members,
+                    roles: Vec::new(),
                 })),
             })
             .await?;
@@ -258,7 +269,9 @@ impl<R: Readers> Service<R> {
             (Some(rows), _) => {
                 page.membership_sequence = rows.membership.0;
                 page.head = rows.head.0;
-                page.members = rows.members;
+                page.dissolved = rows.is_dissolved;
+                page.roles = rows.members.iter().map(|(_, role)| *role as i32).collect();
+                page.members = rows.members.into_iter().map(|(member, _)| member).collect();
             }
             (None, ConversationKind::Pair(low, high)) => {
                 let both = [low.0, high.0];
@@ -270,12 +283,28 @@ impl<R: Readers> Service<R> {
                 page.members = found;
                 page.members.retain(|account| account.account_id > after.0);
                 page.members.iter_mut().for_each(|m| m.capabilities = None);
+                page.roles = vec![Role::Member as i32; page.members.len()];
             }
             (None, ConversationKind::Group(_)) => return Err(no_such(conversation)),
         }
         page.more = page.members.len() > limit as usize;
         page.members.truncate(limit as usize);
+        page.roles.truncate(limit as usize);
         Ok(rpc::encode(&page))
+    }
+
+    async fn describe(&self, request: internal::Describe) -> Result<Bytes, Refusal> {
+        let conversation = ConversationId::from_slice(&request.conversation_id)?;
+        let asker = AccountId(request.account_id);
+        let described = self.readers.describe(conversation, asker).await;
+        let code = match described.map_err(failed)? {
+            Described::ToAMember(description) => return Ok(rpc::encode(&*description)),
+            Described::Unknown => return Err(no_such(conversation)),
+            Described::Dissolved => ErrorCode::GroupDissolved,
+            Described::ToAStranger => ErrorCode::NotAMember,
+        };
+        let why = format!("{asker} is not a member of {conversation}");
+        Err(Refusal::new(code, why))
     }
 
     async fn lacking(&self, request: internal::Lacking) -> Result<Bytes, Refusal> {
@@ -314,27 +343,6 @@ impl<R: Readers> Service<R> {
     }
 }
 
-/// One message, from the wire.
-fn parse(append: internal::Append) -> Result<Append, Refusal> {
-    let kind = EntryKind::try_from(append.kind)
-        .map_err(|_| Refusal::bad_request(format!("kind: {} is unknown", append.kind)))?;
-    Ok(Append {
-        conversation: ConversationId::from_slice(&append.conversation_id)?,
-        sender: AccountId(append.sender),
-        message_id: ClientMessageId::from_slice(&append.client_message_id)?,
-        kind,
-        priority: append.priority(),
-        deliver_before_ms: append.deliver_before_ms,
-        changes: append.changes.iter().map(change).collect(),
-        target: (append.target_sequence != 0).then_some(SequenceNumber(append.target_sequence)),
-        content: append.content,
-        ruled: Ruled {
-            original: (!append.original.is_empty()).then_some(append.original),
-            refusal: append.refusal.map(Refusal::from_wire),
-        },
-    })
-}
-
 fn no_such_entry(sequence: SequenceNumber) -> Refusal {
     Refusal::new(
         ErrorCode::NoSuchEntry,
@@ -366,13 +374,6 @@ fn no_such(conversation: ConversationId) -> Refusal {
 
 fn bounded(asked: u32, most: u32) -> u32 {
     if asked == 0 { most } else { asked.min(most) }
-}
-
-const fn change(change: &protocol::wire::MemberChange) -> MemberChange {
-    MemberChange {
-        account: AccountId(change.account_id),
-        joins: change.joined,
-    }
 }
 
 fn failed(error: EngineError) -> Refusal {

@@ -5,18 +5,21 @@
 //! Not here: SQL, and the gathering of batches.
 
 mod amend;
+mod group;
 mod ruled;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::id::ConversationKind;
-use protocol::limits::GROUP_MEMBERS_MAX;
-use protocol::wire::{EntryKind, Priority};
-use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
+use protocol::wire::{EntryKind, Priority, Role};
+use protocol::{
+    AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, Rights, SequenceNumber,
+};
 
 pub use self::amend::{Target, TargetKey};
+pub use self::group::{Attributes, GroupChange, MemberChange, Moves};
 pub use self::ruled::Ruled;
 
 /// For how long ids are kept, in milliseconds: 30 days. An older id is refused, never stored anew.
@@ -42,12 +45,18 @@ pub struct Append {
     pub priority: Priority,
     /// Not handed over after this, in Unix milliseconds; 0: no deadline.
     pub deliver_before_ms: u64,
+    /// What the sender may do, by its role; the sender's role is found out here.
+    pub rights: Rights,
     /// With a membership entry: what it changes.
     pub changes: Vec<MemberChange>,
+    /// With an entry by which the group changes otherwise: how.
+    pub group: Option<GroupChange>,
     /// With a recall or an edit: the entry that it is about.
     pub target: Option<SequenceNumber>,
     /// What the rules of the fleet say of it.
     pub ruled: Ruled,
+    /// The entry that it answers.
+    pub reply_to: Option<SequenceNumber>,
 }
 
 impl Append {
@@ -63,15 +72,6 @@ impl Append {
         let target = self.target.filter(|_| self.amends())?;
         Some((self.conversation, target))
     }
-}
-
-/// One account that joins or leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MemberChange {
-    /// Who.
-    pub account: AccountId,
-    /// true: joins; false: leaves.
-    pub joins: bool,
 }
 
 /// What tells two messages with the same id apart: a SHA-256 of kind and content, cut to 16 bytes.
@@ -96,7 +96,7 @@ pub struct StoredId {
 pub struct ConversationState {
     /// The newest entry.
     pub head: SequenceNumber,
-    /// The newest membership entry.
+    /// The newest entry by which the group changed: its members, or what else there is to it.
     pub membership: SequenceNumber,
     /// The fencing number of the owner.
     pub owner_epoch: u64,
@@ -104,8 +104,13 @@ pub struct ConversationState {
     pub name: Arc<str>,
     /// Whether a member may read what was before it joined.
     pub history_open: bool,
-    /// Who is in it now. Shared, because a state is copied for each message and rarely changed.
-    pub members: Arc<BTreeSet<AccountId>>,
+    /// Who is in it now, and as what. Shared, because a state is copied for each message and rarely
+    /// changed.
+    pub members: Arc<BTreeMap<AccountId, Role>>,
+    /// What applications note of a group.
+    pub attributes: Arc<Attributes>,
+    /// The entry by which a group was dissolved; zero while it lives.
+    pub dissolved: SequenceNumber,
 }
 
 impl ConversationState {
@@ -118,7 +123,11 @@ impl ConversationState {
             owner_epoch: 0,
             name: "".into(),
             history_open: false,
-            members: Arc::new(BTreeSet::from([low, high])),
+            members: Arc::new(BTreeMap::from(
+                [low, high].map(|account| (account, Role::Member)),
+            )),
+            attributes: Arc::default(),
+            dissolved: SequenceNumber::ZERO,
         }
     }
 }
@@ -152,10 +161,18 @@ pub struct NewEntry {
     pub digest: Digest,
     /// What of its changes has an effect.
     pub changes: Vec<MemberChange>,
-    /// The newest membership entry as of this one (this one, if it is one).
+    /// The newest entry that changed the group, as of this one (this one, if it is one).
     pub membership: SequenceNumber,
-    /// The membership entry before this one, if it is one.
+    /// The one before this one, if it is one.
     pub previous_membership: SequenceNumber,
+}
+
+impl NewEntry {
+    /// Whether it changes the group, its members or not.
+    #[must_use]
+    pub fn moves(&self) -> bool {
+        self.membership == self.sequence
+    }
 }
 
 /// A head row to move.
@@ -168,6 +185,8 @@ pub struct HeadMove {
     pub to: ConversationState,
     /// The contents that this batch adds, in bytes.
     pub bytes: u64,
+    /// The name, the attributes or the end of the group are to be written.
+    pub regroups: bool,
 }
 
 impl HeadMove {
@@ -253,33 +272,26 @@ impl Planner<'_> {
         let moved = self.plan.heads.get(&append.conversation);
         let now = moved.map_or(&from, |head| &head.to);
         let bytes = moved.map_or(0, |head| head.bytes) + append.content.len() as u64;
-        // The first entry of a group is the one by which its creator joins.
         let opens = now.head == SequenceNumber::ZERO && append.kind == EntryKind::Membership;
-        if !opens && !now.members.contains(&append.sender) {
-            return Err(Refusal::new(
-                ErrorCode::NotAMember,
-                format!(
-                    "{} is not a member of {}",
-                    append.sender, append.conversation
-                ),
-            ));
-        }
+        let sender = group::sender(now, append, opens)?;
         append.ruled.check()?;
         self.check_target(append)?;
+        check_reply(append, now.head)?;
         let mut to = now.clone();
         to.head = to.head.next();
-        let changes = apply(&mut to, append)?;
-        if append.kind == EntryKind::Membership {
-            if changes.is_empty() {
+        let applied = group::apply(&mut to, append, sender)?;
+        if matches!(append.kind, EntryKind::Membership | EntryKind::Group) {
+            if applied == Moves::default() {
                 return Ok(Verdict::NothingToDo);
             }
             to.membership = to.head;
         }
+        let regroups = applied.regroups || moved.is_some_and(|head| head.regroups);
         self.plan.entries.push(NewEntry {
             index,
             sequence: to.head,
             digest,
-            changes,
+            changes: applied.changes,
             membership: to.membership,
             previous_membership: now.membership,
         });
@@ -292,9 +304,13 @@ impl Planner<'_> {
             committed_at_ms: self.now_ms,
         };
         self.new_ids.insert(key, stored);
-        self.plan
-            .heads
-            .insert(append.conversation, HeadMove { from, to, bytes });
+        let head = HeadMove {
+            from,
+            to,
+            bytes,
+            regroups,
+        };
+        self.plan.heads.insert(append.conversation, head);
         Ok(Verdict::Store(stored.sequence))
     }
 
@@ -343,6 +359,17 @@ fn repeat(stored: &StoredId, digest: Digest) -> Result<Verdict, Refusal> {
     ))
 }
 
+/// It may have gone since.
+fn check_reply(append: &Append, head: SequenceNumber) -> Result<(), Refusal> {
+    match append.reply_to {
+        Some(entry) if entry > head => Err(Refusal::new(
+            ErrorCode::NoSuchEntry,
+            format!("reply_to: there is no entry {entry} yet"),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
 fn check_age(append: &Append, now_ms: u64) -> Result<(), Refusal> {
     let made_at_ms = append.message_id.made_at_ms();
     if made_at_ms.saturating_add(ID_HORIZON_MS) < now_ms {
@@ -363,37 +390,6 @@ fn check_age(append: &Append, now_ms: u64) -> Result<(), Refusal> {
         ));
     }
     Ok(())
-}
-
-/// Applies the membership changes that have an effect, and returns them.
-fn apply(state: &mut ConversationState, append: &Append) -> Result<Vec<MemberChange>, Refusal> {
-    if append.changes.is_empty() {
-        return Ok(Vec::new());
-    }
-    if matches!(append.conversation.kind(), ConversationKind::Pair(..)) {
-        return Err(Refusal::bad_request(
-            "the members of a pair do not change: make a group",
-        ));
-    }
-    let members = Arc::make_mut(&mut state.members);
-    let mut effective = Vec::new();
-    for change in &append.changes {
-        let changed = if change.joins {
-            members.insert(change.account)
-        } else {
-            members.remove(&change.account)
-        };
-        if changed {
-            effective.push(*change);
-        }
-    }
-    if members.len() > GROUP_MEMBERS_MAX {
-        return Err(Refusal::new(
-            ErrorCode::LimitReached,
-            format!("a group has at most {GROUP_MEMBERS_MAX} members"),
-        ));
-    }
-    Ok(effective)
 }
 
 #[cfg(test)]

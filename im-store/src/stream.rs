@@ -24,12 +24,14 @@ use tokio::time::Instant;
 use self::lane::Lane;
 use crate::engine::Readers;
 use crate::events;
-use crate::shard::{Append, BatchPlan, NewEntry};
+use crate::indexing::Noted;
+use crate::shard::{self, Append, BatchPlan, NewEntry};
 
 /// Where the writer puts what it has committed.
 #[derive(Debug, Clone, Default)]
 pub struct CommitSink {
     lanes: Arc<RwLock<Lanes>>,
+    noted: Noted,
 }
 
 /// The other half: looks after the lanes.
@@ -63,9 +65,16 @@ pub fn new() -> (CommitSink, CommitStream) {
 }
 
 impl CommitSink {
+    /// Which conversations had commits: for the index of words.
+    #[must_use]
+    pub fn noted(&self) -> Noted {
+        self.noted.clone()
+    }
+
     /// Takes a committed batch. Never waits. Where there is no router yet nothing is kept: one that
     /// comes is told the heads.
     pub fn offer(&self, appends: &[Append], plan: &BatchPlan, committed_at_ms: u64) {
+        self.noted.note(plan.heads.keys());
         let lanes = self.lanes.read();
         let mut by_router: BTreeMap<InstanceId, Vec<Commit>> = BTreeMap::new();
         for entry in &plan.entries {
@@ -86,12 +95,8 @@ impl CommitSink {
 fn commit(appends: &[Append], plan: &BatchPlan, entry: &NewEntry, committed_at_ms: u64) -> Commit {
     let append = &appends[entry.index];
     let state = plan.heads.get(&append.conversation).map(|head| &head.to);
-    let changes = entry.changes.iter().map(|change| MemberChange {
-        account_id: change.account.0,
-        joined: change.joins,
-        ..MemberChange::default()
-    });
-    let moves = !entry.changes.is_empty();
+    let changes = entry.changes.iter().filter_map(to_or_fro);
+    let moves = entry.moves();
     Commit {
         entry: Some(Entry {
             conversation_id: append.conversation.to_bytes(),
@@ -111,7 +116,22 @@ fn commit(appends: &[Append], plan: &BatchPlan, entry: &NewEntry, committed_at_m
         name: state
             .filter(|_| moves)
             .map_or_else(String::new, |state| state.name.to_string()),
+        moves,
     }
+}
+
+/// Another role moves nobody.
+fn to_or_fro(change: &shard::MemberChange) -> Option<MemberChange> {
+    let joined = match change {
+        shard::MemberChange::Joins(..) => true,
+        shard::MemberChange::Leaves(_) => false,
+        shard::MemberChange::Becomes(..) => return None,
+    };
+    Some(MemberChange {
+        account_id: change.account().0,
+        joined,
+        ..MemberChange::default()
+    })
 }
 
 impl CommitStream {

@@ -21,7 +21,7 @@ use crate::retention::Retention;
 use crate::service::Service;
 use crate::sqlite::{Owner, SqliteEngine, SqliteReaders};
 use crate::stream::Ownership;
-use crate::{marks, stream, upkeep, writer};
+use crate::{indexing, marks, stream, upkeep, writer};
 
 /// The ends of the store's links, and what it keeps.
 pub struct Wiring {
@@ -37,6 +37,8 @@ pub struct Wiring {
     pub retention: Retention,
     /// How often it drops the rest.
     pub sweep_interval: Duration,
+    /// How often it indexes words; `None`: never.
+    pub index_interval: Option<Duration>,
 }
 
 /// What remains to be done after the drain: the readers' connections are closed.
@@ -82,6 +84,7 @@ async fn wire<E: Engine, R: Readers>(
     let gate = Readiness::new().gate("im-router");
     let routers = peers::open(wiring.routers, gate, drain);
     let (sink, commits) = stream::new();
+    let noted = sink.noted();
     let (writer, writing) = writer::new(engine, sink);
     let (mark_sink, marking) = marks::new();
     drain.spawn(writing.run(clock::unix_ms));
@@ -95,6 +98,10 @@ async fn wire<E: Engine, R: Readers>(
         clock::unix_ms,
         drain.clone(),
     ));
+    if let Some(every) = wiring.index_interval {
+        let (readers, writer) = (readers.clone(), writer.clone());
+        drain.spawn(indexing::run(noted, every, readers, writer, drain.clone()));
+    }
     let service = Arc::new(Service::new(writer, readers.clone(), mark_sink, generation));
     let (listener, tls) = (wiring.listener, wiring.server_tls);
     drain.spawn(rpc::serve(

@@ -186,6 +186,9 @@ impl Agenda {
             | Content::Command(_)
             | Content::Recall(_)
             | Content::Edit(_)
+            | Content::Group(_)
+            | Content::Media(_)
+            | Content::Pose(_)
             | Content::Estop(_)
             | Content::EstopRelease(_) => None,
         }
@@ -291,6 +294,9 @@ pub fn world_in(content: Content) -> Option<Bytes> {
         | Content::Membership(_)
         | Content::Recall(_)
         | Content::Edit(_)
+        | Content::Group(_)
+        | Content::Media(_)
+        | Content::Pose(_)
         | Content::Estop(_)
         | Content::EstopRelease(_) => None,
     }

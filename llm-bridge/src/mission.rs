@@ -235,6 +235,9 @@ impl Mission {
             | Content::Membership(_)
             | Content::Recall(_)
             | Content::Edit(_)
+            | Content::Group(_)
+            | Content::Media(_)
+            | Content::Pose(_)
             | Content::Estop(_)
             | Content::EstopRelease(_) => {}
         }

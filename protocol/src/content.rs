@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::error::Refusal;
-use crate::id::SequenceNumber;
+use crate::id::{AccountId, SequenceNumber};
 use crate::wire::{self, EntryKind};
 
 pub use crate::wire::content::Content;
@@ -23,16 +23,36 @@ pub const fn kind_of(content: &Content) -> EntryKind {
         Content::Membership(_) => EntryKind::Membership,
         Content::Recall(_) => EntryKind::Recall,
         Content::Edit(_) => EntryKind::Edit,
+        Content::Group(_) => EntryKind::Group,
+        Content::Media(_) => EntryKind::Media,
+        Content::Pose(_) => EntryKind::Pose,
         Content::Estop(_) => EntryKind::Estop,
         Content::EstopRelease(_) => EntryKind::EstopRelease,
     }
 }
 
-/// The bytes of `Send.content`.
+/// What a message refers to beside what it says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct References {
+    /// Accounts that it is meant for in particular.
+    pub mentions: Vec<AccountId>,
+    /// The entry of the same conversation that it answers.
+    pub reply_to: Option<SequenceNumber>,
+}
+
+/// The bytes of `Send.content`, of a message that refers to nothing.
 #[must_use]
 pub fn encode(content: Content) -> Bytes {
+    encode_with(content, &References::default())
+}
+
+/// The bytes of `Send.content`.
+#[must_use]
+pub fn encode_with(content: Content, refers: &References) -> Bytes {
     wire::Content {
         content: Some(content),
+        mentions: refers.mentions.iter().map(|account| account.0).collect(),
+        reply_to: refers.reply_to.map_or(0, |entry| entry.0),
     }
     .encode_to_vec()
     .into()
@@ -40,9 +60,20 @@ pub fn encode(content: Content) -> Bytes {
 
 /// Parses `Entry.content`. A case that this build does not know is a refusal, not a panic.
 pub fn decode(bytes: &[u8]) -> Result<Content, Refusal> {
-    crate::error::decode_body::<wire::Content>(bytes)?
+    decode_with(bytes).map(|(content, _)| content)
+}
+
+/// The same with what it refers to.
+pub fn decode_with(bytes: &[u8]) -> Result<(Content, References), Refusal> {
+    let whole = crate::error::decode_body::<wire::Content>(bytes)?;
+    let said = whole
         .content
-        .ok_or_else(|| Refusal::bad_request("content: empty, or of a kind not known here"))
+        .ok_or_else(|| Refusal::bad_request("content: empty, or of a kind not known here"))?;
+    let refers = References {
+        mentions: whole.mentions.into_iter().map(AccountId).collect(),
+        reply_to: (whole.reply_to != 0).then_some(SequenceNumber(whole.reply_to)),
+    };
+    Ok((said, refers))
 }
 
 /// A text.
@@ -72,6 +103,9 @@ pub fn edit(target: SequenceNumber, content: Content) -> Option<Content> {
         | Content::Membership(_)
         | Content::Recall(_)
         | Content::Edit(_)
+        | Content::Group(_)
+        | Content::Media(_)
+        | Content::Pose(_)
         | Content::Estop(_)
         | Content::EstopRelease(_) => return None,
     };
@@ -114,11 +148,33 @@ pub fn emergency(content: Content) -> Option<Emergency> {
         | Content::Summary(_)
         | Content::Membership(_)
         | Content::Recall(_)
-        | Content::Edit(_) => None,
+        | Content::Edit(_)
+        | Content::Group(_)
+        | Content::Media(_)
+        | Content::Pose(_) => None,
     }
 }
 
 /// An instruction.
 pub fn instruction(text: impl Into<String>) -> Content {
     Content::Instruction(wire::Instruction { text: text.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_message_refers_to_comes_back_and_costs_nothing_when_there_is_nothing() {
+        let refers = References {
+            mentions: vec![AccountId(7), AccountId(9)],
+            reply_to: Some(SequenceNumber(3)),
+        };
+        let bytes = encode_with(text("看这里"), &refers);
+        assert_eq!(decode_with(&bytes).unwrap(), (text("看这里"), refers));
+        assert_eq!(decode(&bytes).unwrap(), text("看这里"));
+        let plain = encode(text("看这里"));
+        assert_eq!(plain.len(), 2 + 2 + "看这里".len());
+        assert_eq!(decode_with(&plain).unwrap().1, References::default());
+    }
 }

@@ -141,7 +141,9 @@ const fn is_retryable(code: ErrorCode) -> bool {
         | ErrorCode::Internal
         | ErrorCode::OtherHistory
         | ErrorCode::ContentBlocked
-        | ErrorCode::NoSuchEntry => false,
+        | ErrorCode::NoSuchEntry
+        | ErrorCode::GroupDissolved
+        | ErrorCode::LastOwner => false,
     }
 }
 

@@ -52,6 +52,14 @@ pub mod client {
     pub const LIST_LACKING: u16 = 32;
     /// C→S: `ListOnline`; answered with `OnlinePage`.
     pub const LIST_ONLINE: u16 = 34;
+    /// C→S: `DescribeGroup`; answered with `GroupDescription`.
+    pub const DESCRIBE_GROUP: u16 = 36;
+    /// C→S: `ChangeGroup`; answered with `GroupChanged`.
+    pub const CHANGE_GROUP: u16 = 38;
+    /// C→S: `ChangeRoles`; answered with `RolesChanged`.
+    pub const CHANGE_ROLES: u16 = 40;
+    /// C→S: `SearchHistory`; answered with `HistoryFound`.
+    pub const SEARCH_HISTORY: u16 = 42;
 
     /// C→S: a `Send` of an `Estop` or an `EstopRelease`; answered with `SendAck`.
     pub const ESTOP: u16 = 56;
@@ -68,7 +76,7 @@ pub mod client {
     pub const ANSWERED_BY_GATEWAY: [u16; 2] = [ESTOP, LIST_ESTOPS];
 
     /// The requests that a gateway passes on to the logic tier as they are.
-    pub const PASSED_TO_LOGIC: [u16; 10] = [
+    pub const PASSED_TO_LOGIC: [u16; 14] = [
         SEND,
         PULL,
         CREATE_GROUP,
@@ -79,16 +87,21 @@ pub mod client {
         FIND_ACCOUNTS,
         LIST_LACKING,
         LIST_ONLINE,
+        DESCRIBE_GROUP,
+        CHANGE_GROUP,
+        CHANGE_ROLES,
+        SEARCH_HISTORY,
     ];
 
     /// Of these, the ones whose answer may be as long as a frame.
-    pub const ANSWERED_WITH_A_PAGE: [u16; 6] = [
+    pub const ANSWERED_WITH_A_PAGE: [u16; 7] = [
         PULL,
         LIST_MEMBERS,
         LIST_CONVERSATIONS,
         FIND_ACCOUNTS,
         LIST_LACKING,
         LIST_ONLINE,
+        SEARCH_HISTORY,
     ];
 
     /// The kind of the answer to a request.
@@ -120,6 +133,10 @@ pub mod method {
     pub const MEMBERS: u16 = 109;
     /// Store: `Lacking` → `LackingPage`.
     pub const LACKING: u16 = 110;
+    /// Store: `Describe` → `GroupDescription`.
+    pub const DESCRIBE: u16 = 111;
+    /// Store: `Search` → `HistoryFound`.
+    pub const SEARCH: u16 = 112;
 
     /// Store: `EstopWrite` → `Appended`.
     pub const ESTOP_WRITE: u16 = 125;

@@ -5,7 +5,7 @@
 //! specification; `docs/PROTOCOL.md` explains them.
 //!
 //! Read in this order: [`id`], [`limits`], [`frame`], [`kind`], [`error`], [`content`],
-//! [`estop`], [`identity`], [`sub_account`], [`wire`].
+//! [`estop`], [`identity`], [`role`], [`sub_account`], [`wire`].
 
 pub mod id;
 pub mod limits;
@@ -18,6 +18,7 @@ pub mod error;
 pub mod content;
 pub mod estop;
 pub mod identity;
+pub mod role;
 pub mod sub_account;
 
 pub mod wire;
@@ -25,3 +26,4 @@ pub mod wire;
 pub use error::{ErrorCode, Refusal};
 pub use frame::{Frame, FrameCodec, FrameError};
 pub use id::{AccountId, ClientMessageId, ConversationId, GatewayId, SequenceNumber, SessionId};
+pub use role::{Rights, Roles};

@@ -39,6 +39,12 @@ pub const PULL_PAGE_ENTRIES_MAX: u32 = 512;
 /// The contents of one `PullPage` together, in bytes; at least one entry is always returned.
 pub const PULL_PAGE_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
 
+/// Entries in one `HistoryFound`.
+pub const FOUND_PER_PAGE_MAX: u32 = 100;
+
+/// Accounts, and kinds, in one `SearchHistory`.
+pub const SEARCH_CONDITIONS_MAX: usize = 64;
+
 /// Marks in one `Marks` frame.
 pub const MARKS_PER_FRAME_MAX: usize = 1024;
 
@@ -51,6 +57,18 @@ pub const ACCOUNT_NAME_BYTES_MAX: usize = 64;
 
 /// Members of one group.
 pub const GROUP_MEMBERS_MAX: usize = 10_000;
+
+/// Attributes of one group.
+pub const GROUP_ATTRIBUTES_MAX: usize = 64;
+
+/// The attributes of one group together, keys and values, in bytes.
+pub const GROUP_ATTRIBUTES_BYTES_MAX: usize = 16 * 1024;
+
+/// The key of an attribute, in bytes.
+pub const ATTRIBUTE_KEY_BYTES_MAX: usize = 64;
+
+/// The value of an attribute, in bytes.
+pub const ATTRIBUTE_VALUE_BYTES_MAX: usize = 4 * 1024;
 
 /// Conversations of one account, pairs included.
 pub const CONVERSATIONS_PER_ACCOUNT_MAX: usize = 10_000;
@@ -72,6 +90,18 @@ pub const FIND_ACCOUNTS_MAX: usize = 256;
 
 /// A capability card, encoded, in bytes.
 pub const CAPABILITY_CARD_BYTES_MAX: usize = 32 * 1024;
+
+/// Accounts that one message mentions.
+pub const MENTIONS_MAX: usize = 64;
+
+/// The reference of a media, in bytes.
+pub const MEDIA_REFERENCE_BYTES_MAX: usize = 512;
+
+/// The type of a media, in bytes: two names of 63 and a slash.
+pub const MEDIA_TYPE_BYTES_MAX: usize = 127;
+
+/// The name of a media's file, in bytes.
+pub const MEDIA_NAME_BYTES_MAX: usize = 255;
 
 /// The key of an ephemeral message, in bytes.
 pub const EPHEMERAL_KEY_BYTES_MAX: usize = 128;

@@ -58,6 +58,26 @@ impl Person {
         heard.unwrap_or_else(|_| panic!("nothing was heard; {:?}", self.client.stats()))
     }
 
+    /// Whatever comes next.
+    pub(crate) async fn next_event(&mut self) -> Event {
+        self.events.next().await.expect("the client is open")
+    }
+
+    /// Ends when it has left this conversation.
+    pub(crate) async fn left(&mut self, conversation: ConversationId) {
+        let leaving = async {
+            loop {
+                match self.events.next().await {
+                    Some(Event::Left { conversation: left }) if left == conversation => return,
+                    Some(_) => {}
+                    None => panic!("the client has closed"),
+                }
+            }
+        };
+        let left = tokio::time::timeout(WAIT, leaving).await;
+        left.unwrap_or_else(|_| panic!("still in; {:?}", self.client.stats()));
+    }
+
     /// What it hears up to this number.
     pub(crate) async fn hear_up_to(
         &mut self,

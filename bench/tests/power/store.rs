@@ -16,7 +16,7 @@ use im_store::sqlite::{SqliteEngine, SqliteReaders, testing};
 use im_store::stream;
 use im_store::writer::{self, Writer};
 use protocol::wire::{Entry, EntryKind, Priority};
-use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, SequenceNumber};
+use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Rights, SequenceNumber};
 use tokio::task::JoinSet;
 
 use crate::child::{Orders, Task, Words};
@@ -66,9 +66,12 @@ fn append(n: u32) -> Append {
         content: content(n),
         priority: Priority::Chat,
         deliver_before_ms: 0,
+        rights: Rights::EVERYTHING,
         changes: Vec::new(),
+        group: None,
         target: None,
         ruled: Ruled::default(),
+        reply_to: None,
     }
 }
 

@@ -52,7 +52,7 @@ impl Log {
             joined: SequenceNumber::ZERO,
             left: None,
         };
-        let stays = state.members.iter().map(|member| (*member, vec![stay]));
+        let stays = state.members.keys().map(|member| (*member, vec![stay]));
         let conversation = Conversation {
             stays: stays.collect(),
             entries: Vec::new(),
@@ -113,8 +113,8 @@ impl Log {
             let append = &batch[entry.index];
             let state = &plan.heads[&append.conversation].to;
             let changes = entry.changes.iter().map(|change| MemberChange {
-                account_id: change.account.0,
-                joined: change.joins,
+                account_id: change.account().0,
+                joined: matches!(change, im_store::shard::MemberChange::Joins(..)),
                 ..MemberChange::default()
             });
             Commit {
@@ -124,6 +124,7 @@ impl Log {
                 previous_membership_sequence: entry.previous_membership.0,
                 history_open: state.history_open,
                 name: state.name.to_string(),
+                moves: entry.moves(),
             }
         };
         plan.entries.iter().map(commit).collect()
@@ -176,7 +177,7 @@ impl Log {
         limit: usize,
     ) -> MembershipsPage {
         let its = self.conversations.iter().filter(|(id, conversation)| {
-            &id.as_bytes()[..] > after && conversation.state.members.contains(&account)
+            &id.as_bytes()[..] > after && conversation.state.members.contains_key(&account)
         });
         let mut memberships: Vec<_> = its
             .filter_map(|(id, conversation)| {
@@ -225,7 +226,7 @@ impl Log {
         let Some(conversation) = self.conversations.get(&id) else {
             return;
         };
-        if conversation.state.members.contains(&account) {
+        if conversation.state.members.contains_key(&account) {
             let head = conversation.state.head.0;
             let marks = self.marks.entry((id, account)).or_default();
             marks.0 = marks.0.max(delivered.min(head));
@@ -247,8 +248,8 @@ impl Log {
 impl Conversation {
     fn move_members(&mut self, entry: &NewEntry) {
         for change in &entry.changes {
-            let stays = self.stays.entry(change.account).or_default();
-            if change.joins {
+            let stays = self.stays.entry(change.account()).or_default();
+            if matches!(change, im_store::shard::MemberChange::Joins(..)) {
                 stays.push(Stay {
                     joined: entry.sequence,
                     left: None,

@@ -15,7 +15,7 @@ use protocol::wire::internal::{
 };
 use protocol::wire::{
     Account, AccountKind, ChangeMembers, ConversationPage, EntryKind, ListConversations,
-    MemberChange, MembersChanged, MembershipChange, Priority, Pull, Send, SendAck,
+    MemberChange, MembersChanged, MembershipChange, Priority, Pull, Role, Send, SendAck,
 };
 use protocol::{AccountId, ErrorCode, Refusal};
 use tokio::time::Instant;
@@ -210,7 +210,7 @@ fn append(sender: AccountId, message: &Outgoing, now_ms: u64) -> Result<Append, 
     let standing = Standing {
         kind: Some(kind_of(sender)),
         membership: if is_pair {
-            Membership::Member
+            Membership::Member(Role::Member)
         } else {
             Membership::Unknown
         },
@@ -253,6 +253,7 @@ fn changes(caller: AccountId, request: &ChangeMembers) -> Result<Append, Refusal
     changes.extend(last.into_iter().map(|id| change(id, false)));
     let said = MembershipChange {
         changes: changes.clone(),
+        roles: Vec::new(),
     };
     Ok(Append {
         conversation_id: request.conversation_id.clone(),
@@ -263,7 +264,6 @@ fn changes(caller: AccountId, request: &ChangeMembers) -> Result<Append, Refusal
         priority: Priority::Chat.into(),
         deliver_before_ms: 0,
         changes,
-        target_sequence: 0,
         ..Append::default()
     })
 }

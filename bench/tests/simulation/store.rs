@@ -16,7 +16,9 @@ use protocol::kind::method;
 use protocol::wire::internal::{
     self, AccountMarks, Appended, Commit, Members, MembersPage, Memberships, Read,
 };
-use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
+use protocol::{
+    AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, Rights, SequenceNumber,
+};
 
 use self::lane::Lane;
 use crate::Fault;
@@ -274,9 +276,11 @@ fn members(log: &Log, asked: &Members) -> Result<Bytes, Refusal> {
     let conversation = conversation
         .ok_or_else(|| Refusal::new(ErrorCode::NoSuchConversation, "no such conversation"))?;
     let state = &conversation.state;
-    let members = state.members.iter().map(|member| log.account(*member));
+    let members = state.members.keys().map(|member| log.account(*member));
     let page = MembersPage {
         members: members.collect(),
+        roles: state.members.values().map(|role| *role as i32).collect(),
+        dissolved: false,
         membership_sequence: state.membership.0,
         head: state.head.0,
         more: false,
@@ -303,9 +307,8 @@ fn answer(verdict: &Verdict, now_ms: u64) -> Result<Bytes, Refusal> {
 }
 
 pub(crate) fn append(append: internal::Append) -> Append {
-    let change = |change: &protocol::wire::MemberChange| MemberChange {
-        account: AccountId(change.account_id),
-        joins: change.joined,
+    let change = |change: &protocol::wire::MemberChange| {
+        MemberChange::joins(AccountId(change.account_id), change.joined)
     };
     Append {
         conversation: ConversationId::from_slice(&append.conversation_id).unwrap(),
@@ -314,8 +317,11 @@ pub(crate) fn append(append: internal::Append) -> Append {
         kind: append.kind(),
         priority: append.priority(),
         deliver_before_ms: append.deliver_before_ms,
+        rights: Rights::EVERYTHING,
         changes: append.changes.iter().map(change).collect(),
+        group: None,
         target: None,
+        reply_to: None,
         content: append.content,
         ruled: Ruled::default(),
     }

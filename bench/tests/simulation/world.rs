@@ -306,6 +306,7 @@ fn open(log: &mut Log, at: ConversationId, members: &[AccountId], now_ms: u64) {
     let changes: Vec<_> = changes.collect();
     let said = content::Content::Membership(MembershipChange {
         changes: changes.clone(),
+        roles: Vec::new(),
     });
     let append = crate::store::append(protocol::wire::internal::Append {
         conversation_id: at.to_bytes(),
@@ -316,7 +317,6 @@ fn open(log: &mut Log, at: ConversationId, members: &[AccountId], now_ms: u64) {
         priority: Priority::Chat.into(),
         deliver_before_ms: 0,
         changes,
-        target_sequence: 0,
         ..protocol::wire::internal::Append::default()
     });
     let batch = [append];

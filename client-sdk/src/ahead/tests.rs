@@ -32,6 +32,7 @@ fn entry(sequence: u64) -> Entry {
         priority: Priority::Chat,
         deliver_before_ms: 0,
         content_bytes: PULL_PAGE_BYTES_MAX / 80,
+        refers: Default::default(),
     }
 }
 
@@ -214,6 +215,7 @@ fn join(inbox: &mut Inbox, head: u64) {
         delivered: SequenceNumber::ZERO,
         read: SequenceNumber::ZERO,
         unread: 0,
+        role: crate::Role::Unspecified,
         parted_at: SequenceNumber::ZERO,
         joined: SequenceNumber(1),
     });

@@ -73,6 +73,7 @@ impl Client {
             client_message_id: self.inner.shared.new_message_id().to_bytes(),
             add: add.iter().map(|id| id.0).collect(),
             remove: remove.iter().map(|id| id.0).collect(),
+            ..wire::ChangeMembers::default()
         };
         let changed: wire::MembersChanged = self.request(kind::CHANGE_MEMBERS, &request).await?;
         Ok(SequenceNumber(changed.sequence))

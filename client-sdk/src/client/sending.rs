@@ -95,7 +95,7 @@ impl Client {
     ) -> Result<(), (oneshot::Sender<Result<Receipt, SendError>>, SendError)> {
         let inner = &self.inner;
         let kind = content::kind_of(&outgoing.content);
-        let content = content::encode(outgoing.content);
+        let content = content::encode_with(outgoing.content, &outgoing.refers);
         let bytes = content.len();
         if bytes > CONTENT_BYTES_MAX {
             return Err((sender, SendError::Refused(too_long(bytes))));

@@ -324,6 +324,8 @@ pub(crate) fn is_final(refusal: &Refusal) -> bool {
         | Code::Internal
         | Code::OtherHistory
         | Code::ContentBlocked
-        | Code::NoSuchEntry => false,
+        | Code::NoSuchEntry
+        | Code::GroupDissolved
+        | Code::LastOwner => false,
     }
 }

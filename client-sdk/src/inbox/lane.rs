@@ -66,11 +66,12 @@ impl Lane {
 
 /// Whether this is the entry by which the account leaves.
 fn leaves(entry: &Entry, account: AccountId) -> bool {
-    let Some(Content::Membership(membership)) = &entry.content else {
-        return false;
-    };
     let its_own = |change: &MemberChange| change.account_id == account.0 && !change.joined;
-    membership.changes.iter().any(its_own)
+    match &entry.content {
+        Some(Content::Membership(membership)) => membership.changes.iter().any(its_own),
+        Some(Content::Group(change)) => change.dissolved,
+        Some(_) | None => false,
+    }
 }
 
 impl Inbox {
@@ -113,6 +114,7 @@ impl Inbox {
                 sender: entry.sender,
                 client_message_id,
                 content,
+                refers: entry.refers,
                 committed_at_ms: entry.committed_at_ms,
                 priority: entry.priority,
                 deliver_before_ms: entry.deliver_before_ms,

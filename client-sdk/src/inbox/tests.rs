@@ -38,6 +38,7 @@ fn entry(sequence: u64) -> Entry {
         priority: Priority::Chat,
         deliver_before_ms: 0,
         content_bytes: 8,
+        refers: Default::default(),
     }
 }
 
@@ -50,6 +51,7 @@ fn membership(head: u64, delivered: u64) -> Conversation {
         delivered: SequenceNumber(delivered),
         read: SequenceNumber::ZERO,
         unread: 0,
+        role: crate::Role::Unspecified,
         parted_at: SequenceNumber::ZERO,
         joined: SequenceNumber(1),
     }

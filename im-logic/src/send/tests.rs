@@ -141,7 +141,7 @@ fn the_store_judges_what_it_stores_and_nobody_else_what_is_passed_on() {
     let stored = || text("你好");
     let ephemeral = || with(|send| send.ephemeral_key = "typing".into());
     let table = [
-        (robot(Membership::Member), Verdict::Allow),
+        (robot(Membership::Member(Role::Member)), Verdict::Allow),
         (robot(Membership::Unknown), Verdict::NeedStanding),
         (NOTHING_KNOWN, Verdict::NeedStanding),
     ];
@@ -164,7 +164,7 @@ fn a_pair_is_open_to_its_two_accounts_alone() {
             send.conversation_id = pair.to_bytes();
         })
     };
-    let member = robot(Membership::Member);
+    let member = robot(Membership::Member(Role::Member));
     assert_eq!(check(to(10, 20), NOTHING_KNOWN), Verdict::NeedStanding);
     assert_eq!(check(to(5, 10), member), Verdict::Allow);
     assert_eq!(check(to(10, 10), member), Verdict::Allow);
@@ -185,7 +185,7 @@ fn only_operators_send_emergencies() {
     ];
     for (kind, expected) in table {
         for membership in [
-            Membership::Member,
+            Membership::Member(Role::Member),
             Membership::Unknown,
             Membership::Stranger,
         ] {
@@ -205,7 +205,7 @@ fn an_ephemeral_message_that_came_too_late_is_not_sent() {
             send.ephemeral_key = "k".into();
         })
     };
-    let member = of(AccountKind::Operator, Membership::Member);
+    let member = of(AccountKind::Operator, Membership::Member(Role::Member));
     for ms in [1, NOW_MS] {
         let code = refused(check(until(ms), member));
         assert_eq!(code, Some(ErrorCode::Expired));

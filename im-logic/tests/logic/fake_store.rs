@@ -9,13 +9,14 @@ use parking_lot::Mutex;
 use prost::Message;
 use protocol::id::ConversationKind;
 use protocol::kind::method;
+use protocol::role::or_member;
 use protocol::wire::internal::{
     AccountList, AccountMarks, Append, Appended, ConversationCreated, CreateConversation,
     EnsureAccount, LookUpAccounts, Members, MembersPage, Memberships, MembershipsPage, Read,
     SetCapabilities,
 };
-use protocol::wire::{Account, AccountKind, EntryKind, Membership, PullPage};
-use protocol::{AccountId, ConversationId, ErrorCode, Refusal};
+use protocol::wire::{Account, AccountKind, EntryKind, MemberChange, Membership, PullPage, Role};
+use protocol::{AccountId, ConversationId, ErrorCode, Refusal, Rights};
 use service_kit::clock;
 use service_kit::rpc::{self, Handler, Peer, Request};
 use tokio::sync::{Semaphore, watch};
@@ -185,6 +186,9 @@ impl State {
             if !opens && !group.members.contains(&append.sender) {
                 return Err(not_a_member());
             }
+            if !opens {
+                may(&append, |id| role(&self.accounts, id))?;
+            }
             if append.kind() == EntryKind::Membership {
                 if !group.apply(&append) {
                     return Ok(appended(0, false));
@@ -309,6 +313,12 @@ impl State {
             members: members.collect(),
             membership_sequence: group.membership_sequence,
             head: self.head(conversation),
+            roles: rest
+                .clone()
+                .take(limit)
+                .map(|id| role(&self.accounts, *id) as i32)
+                .collect(),
+            dissolved: false,
             more: rest.count() > limit,
         })
     }
@@ -336,6 +346,33 @@ impl Group {
         }
         changed
     }
+}
+
+/// People and planners own every group that they are in.
+fn role(accounts: &BTreeMap<u64, Account>, id: u64) -> Role {
+    match accounts.get(&id).map(Account::kind) {
+        Some(AccountKind::Operator | AccountKind::Planner) => Role::Owner,
+        Some(AccountKind::Robot | AccountKind::Unspecified) | None => Role::Member,
+    }
+}
+
+/// What the logic says that the sender may, held against its role.
+fn may(append: &Append, role: impl Fn(u64) -> Role) -> Result<(), Refusal> {
+    let (over, given) = (&append.over_roles, &append.given_roles);
+    let rights = Rights::from_wire(append.sender_roles, over, given);
+    let sender = role(append.sender);
+    let may = |change: &MemberChange| {
+        let its_own = change.account_id == append.sender;
+        if change.joined {
+            rights.given(sender).has(or_member(change.role()))
+        } else {
+            its_own || rights.over(sender).has(role(change.account_id))
+        }
+    };
+    if rights.senders.has(sender) && append.changes.iter().all(may) {
+        return Ok(());
+    }
+    Err(Refusal::new(ErrorCode::Forbidden, "not with this role"))
 }
 
 fn not_a_member() -> Refusal {

@@ -27,6 +27,7 @@ pub(crate) fn change(
         client_message_id: message_id(what).to_bytes(),
         add: add.to_vec(),
         remove: remove.to_vec(),
+        ..ChangeMembers::default()
     }
 }
 

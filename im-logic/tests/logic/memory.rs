@@ -7,6 +7,7 @@ use im_logic::members::{MEMBER_AGE_MAX, Members};
 use im_logic::send::Membership;
 use im_logic::store::Deadline;
 use protocol::kind::method;
+use protocol::wire::Role;
 use protocol::{AccountId, ErrorCode};
 use service_kit::rpc::Request;
 use tokio::time::Instant;
@@ -96,11 +97,11 @@ async fn a_member_is_not_taken_for_one_for_longer_than_it_says() {
     assert_eq!(membership(Instant::now()), Membership::Unknown);
     let before = Instant::now();
     let asked = members.ask(key, deadline()).await.unwrap();
-    assert_eq!(asked.membership, Membership::Member);
-    assert_eq!(membership(Instant::now()), Membership::Member);
+    assert_eq!(asked.membership, Membership::Member(Role::Member));
+    assert_eq!(membership(Instant::now()), Membership::Member(Role::Member));
     let late = Instant::now() + MEMBER_AGE_MAX;
     assert_eq!(membership(late), Membership::Unknown);
-    assert_eq!(membership(before), Membership::Member);
+    assert_eq!(membership(before), Membership::Member(Role::Member));
     members.forget_all();
     assert_eq!(membership(Instant::now()), Membership::Unknown);
 }

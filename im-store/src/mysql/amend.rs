@@ -8,7 +8,7 @@ use protocol::{ClientMessageId, ConversationId, SequenceNumber};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{MySql, QueryBuilder};
 
-use super::ROWS_PER_STATEMENT_MAX;
+use super::{ROWS_PER_STATEMENT_MAX, search};
 use crate::engine::{Done, EngineError, integer};
 use crate::rows;
 use crate::shard::{Append, BatchPlan, Target, TargetKey};
@@ -102,7 +102,7 @@ async fn recall(
         silent.push(")");
         silent.build().execute(&mut *connection).await?;
     }
-    Ok(())
+    search::forget(connection, conversation, &numbers).await
 }
 
 fn push_list(query: &mut QueryBuilder<MySql>, numbers: &[i64]) {
@@ -146,7 +146,7 @@ pub(super) async fn trim(
             .execute(&mut *connection)
             .await?;
     }
-    Ok(())
+    search::trim(connection, conversation, up_to).await
 }
 
 /// Drops old ids.

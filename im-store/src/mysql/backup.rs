@@ -191,8 +191,9 @@ async fn drop_tables(connection: &mut MySqlConnection) -> Result<(), EngineError
     let tables = schema::tables(connection).await?;
     // The table that says whose database it is goes last.
     let names = tables.iter().map(|table| &table.name[..]);
-    for name in names.chain(["im_store_schema"]) {
-        let sql = format!("DROP TABLE `{name}`");
+    let index = ["search_entries", "search_progress"];
+    for name in names.chain(index).chain(["im_store_schema"]) {
+        let sql = format!("DROP TABLE IF EXISTS `{name}`");
         sqlx::raw_sql(AssertSqlSafe(sql))
             .execute(&mut *connection)
             .await?;

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use protocol::id::ConversationKind;
+use protocol::wire::Role;
 use protocol::{AccountId, ConversationId, SequenceNumber};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{MySql, QueryBuilder, Row as _};
 
-use super::{ROWS_PER_STATEMENT_MAX, amend};
+use super::{ROWS_PER_STATEMENT_MAX, amend, groups};
 use crate::engine::{EngineError, conversation_id, integer, message_id, number};
+use crate::rows;
 use crate::shard::{
     Append, BatchPlan, ConversationState, HeadMove, IdKey, Known, MemberChange, NewEntry, StoredId,
 };
@@ -81,7 +83,7 @@ async fn fence_new_pairs(
     if members.is_empty() {
         return Ok(());
     }
-    insert_members(connection, &members).await
+    groups::insert_members(connection, &members, Role::Member).await
 }
 
 fn push_ids(query: &mut QueryBuilder<MySql>, ids: &[ConversationId]) {
@@ -165,7 +167,7 @@ async fn read_conversations(
     states: &mut HashMap<ConversationId, ConversationState>,
 ) -> Result<(), EngineError> {
     let mut heads = QueryBuilder::<MySql>::new(
-        "SELECT id, head, membership, owner_epoch, name, history_open \
+        "SELECT id, head, membership, owner_epoch, name, history_open, attributes, dissolved \
          FROM conversations WHERE id IN (",
     );
     push_ids(&mut heads, ids);
@@ -175,15 +177,16 @@ async fn read_conversations(
         return Ok(());
     }
     let mut members = QueryBuilder::<MySql>::new(
-        "SELECT conversation, account FROM members WHERE `left` IS NULL AND conversation IN (",
+        "SELECT conversation, account, role FROM members WHERE `left` IS NULL AND conversation IN (",
     );
     push_ids(&mut members, ids);
     members.push(")");
-    let mut by_conversation: BTreeMap<ConversationId, BTreeSet<AccountId>> = BTreeMap::new();
+    let mut by_conversation: BTreeMap<ConversationId, BTreeMap<AccountId, Role>> = BTreeMap::new();
     for row in members.build().fetch_all(&mut *connection).await? {
         let conversation = conversation_id(row.try_get(0)?)?;
         let of = by_conversation.entry(conversation).or_default();
-        of.insert(AccountId(number(row.try_get(1)?)));
+        let account = AccountId(number(row.try_get(1)?));
+        of.insert(account, rows::role(row.try_get(2)?));
     }
     for row in &heads {
         let conversation = conversation_id(row.try_get(0)?)?;
@@ -193,13 +196,18 @@ async fn read_conversations(
     Ok(())
 }
 
-fn state(row: &MySqlRow, members: BTreeSet<AccountId>) -> Result<ConversationState, EngineError> {
+fn state(
+    row: &MySqlRow,
+    members: BTreeMap<AccountId, Role>,
+) -> Result<ConversationState, EngineError> {
     Ok(ConversationState {
         head: SequenceNumber(number(row.try_get(1)?)),
         membership: SequenceNumber(number(row.try_get(2)?)),
         owner_epoch: number(row.try_get(3)?),
         name: row.try_get::<&str, _>(4)?.into(),
         history_open: row.try_get(5)?,
+        attributes: Arc::new(rows::attributes(row.try_get(6)?)?),
+        dissolved: SequenceNumber(number(row.try_get(7)?)),
         members: Arc::new(members),
     })
 }
@@ -227,10 +235,13 @@ pub(super) async fn write(
         insert_ids(connection, batch, rows, now_ms).await?;
     }
     for entry in &plan.entries {
-        for changes in entry.changes.chunk_by(|one, next| one.joins == next.joins) {
+        for changes in entry.changes.chunk_by(MemberChange::is_like) {
             let conversation = batch[entry.index].conversation;
-            change_members(connection, conversation, entry.sequence, changes).await?;
+            groups::change_members(connection, conversation, entry.sequence, changes).await?;
         }
+    }
+    for (conversation, head) in plan.heads.iter().filter(|(_, head)| head.regroups) {
+        groups::regroup(connection, *conversation, &head.to).await?;
     }
     amend::amend(connection, batch, plan).await
 }
@@ -295,26 +306,11 @@ async fn insert_pairs(
     query.build().execute(&mut *connection).await?;
     let mut members = Vec::with_capacity(2 * heads.len());
     for (conversation, head) in heads {
-        for member in head.from.members.iter() {
+        for member in head.from.members.keys() {
             members.push((**conversation, *member, SequenceNumber::ZERO));
         }
     }
-    insert_members(connection, &members).await
-}
-
-async fn insert_members(
-    connection: &mut MySqlConnection,
-    members: &[(ConversationId, AccountId, SequenceNumber)],
-) -> Result<(), EngineError> {
-    let mut query =
-        QueryBuilder::<MySql>::new("INSERT INTO members (conversation, account, joined) ");
-    query.push_values(members, |mut row, (conversation, account, joined)| {
-        row.push_bind(&conversation.as_bytes()[..])
-            .push_bind(integer(account.0))
-            .push_bind(integer(joined.0));
-    });
-    query.build().execute(&mut *connection).await?;
-    Ok(())
+    groups::insert_members(connection, &members, Role::Member).await
 }
 
 async fn insert_messages(
@@ -363,35 +359,5 @@ async fn insert_ids(
             .push_bind(integer(now_ms));
     });
     query.build().execute(connection).await?;
-    Ok(())
-}
-
-/// Changes of one entry that are all of one kind.
-async fn change_members(
-    connection: &mut MySqlConnection,
-    conversation: ConversationId,
-    sequence: SequenceNumber,
-    changes: &[MemberChange],
-) -> Result<(), EngineError> {
-    for changes in changes.chunks(ROWS_PER_STATEMENT_MAX) {
-        if changes[0].joins {
-            let join = |change: &MemberChange| (conversation, change.account, sequence);
-            let joins: Vec<_> = changes.iter().map(join).collect();
-            insert_members(connection, &joins).await?;
-            continue;
-        }
-        let mut query = QueryBuilder::<MySql>::new("UPDATE members SET `left` = ");
-        query
-            .push_bind(integer(sequence.0))
-            .push(" WHERE conversation = ")
-            .push_bind(&conversation.as_bytes()[..])
-            .push(" AND `left` IS NULL AND account IN (");
-        let mut list = query.separated(", ");
-        for change in changes {
-            list.push_bind(integer(change.account.0));
-        }
-        query.push(")");
-        query.build().execute(&mut *connection).await?;
-    }
     Ok(())
 }

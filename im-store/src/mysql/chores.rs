@@ -5,16 +5,17 @@
 use std::collections::BTreeMap;
 
 use prost::Message as _;
-use protocol::wire::{Account, AccountKind, CapabilityCard};
+use protocol::wire::{Account, AccountKind, CapabilityCard, Role};
 use protocol::{AccountId, ClientMessageId, ConversationId, Refusal};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{MySql, QueryBuilder, Row as _};
 
-use super::{ROWS_PER_STATEMENT_MAX, amend, estops};
+use super::{ROWS_PER_STATEMENT_MAX, amend, estops, search};
 use crate::engine::{
     Chore, Done, EngineError, RaisedMark, conversation_id, integer, no_such_account, number,
     of_kind,
 };
+use crate::rows;
 
 /// Does these in the open transaction.
 pub(super) async fn chores(
@@ -71,6 +72,15 @@ async fn carry_out(
             up_to,
         } => {
             amend::trim(connection, *conversation, *from, *up_to).await?;
+            Ok(Ok(Done::Written))
+        }
+        Chore::Index {
+            conversation,
+            from,
+            up_to,
+            lines,
+        } => {
+            search::index(connection, *conversation, (*from, *up_to), lines).await?;
             Ok(Ok(Done::Written))
         }
         Chore::Latch(stop) => estops::latch(connection, stop, now_ms).await,
@@ -289,4 +299,9 @@ pub(super) fn account(row: &MySqlRow) -> Result<Account, EngineError> {
             .transpose()
             .map_err(|_| EngineError::Damaged("a capability card"))?,
     })
+}
+
+/// The same with a role behind it.
+pub(super) fn member(row: &MySqlRow) -> Result<(Account, Role), EngineError> {
+    Ok((account(row)?, rows::role(row.try_get(4)?)))
 }

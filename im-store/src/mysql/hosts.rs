@@ -12,10 +12,11 @@ use protocol::{AccountId, ClientMessageId, ConversationId, SequenceNumber};
 use super::address::Address;
 use super::readers::{HostReaders, READ_TIMEOUT};
 use super::within;
-use crate::engine::{EngineError, History, Lacking, LackingRows, MemberRows, Readers};
+use crate::engine::{Described, EngineError, History, Lacking, LackingRows, MemberRows, Readers};
 use crate::events;
 use crate::read::Span;
 use crate::retention::{Kept, Log};
+use crate::search::Query;
 
 /// How long one of several hosts may take. Two of three may be away, and a read still ends in time.
 const HOST_TIMEOUT: Duration = Duration::from_millis(2500);
@@ -119,6 +120,14 @@ impl Readers for MySqlReaders {
         ask!(self, host => host.members(conversation, after, limit))
     }
 
+    async fn describe(
+        &self,
+        conversation: ConversationId,
+        asker: AccountId,
+    ) -> Result<Described, EngineError> {
+        ask!(self, host => host.describe(conversation, asker))
+    }
+
     async fn memberships(
         &self,
         account: AccountId,
@@ -161,6 +170,37 @@ impl Readers for MySqlReaders {
         limit: u32,
     ) -> Result<Vec<Kept>, EngineError> {
         ask!(self, host => host.oldest(conversation, after, limit))
+    }
+
+    async fn unindexed(
+        &self,
+        after: &[u8],
+        limit: u32,
+    ) -> Result<Vec<ConversationId>, EngineError> {
+        ask!(self, host => host.unindexed(after, limit))
+    }
+
+    async fn indexed(&self, conversation: ConversationId) -> Result<SequenceNumber, EngineError> {
+        ask!(self, host => host.indexed(conversation))
+    }
+
+    async fn candidates(
+        &self,
+        conversation: ConversationId,
+        query: &Query,
+        before: SequenceNumber,
+        limit: u32,
+    ) -> Result<Vec<SequenceNumber>, EngineError> {
+        ask!(self, host => host.candidates(conversation, query, before, limit))
+    }
+
+    async fn numbered(
+        &self,
+        conversation: ConversationId,
+        account: AccountId,
+        numbers: &[SequenceNumber],
+    ) -> Result<Option<History>, EngineError> {
+        ask!(self, host => host.numbered(conversation, account, numbers))
     }
 
     async fn estops(&self, limit: u32) -> Result<Vec<Stop>, EngineError> {

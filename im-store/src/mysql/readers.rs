@@ -12,16 +12,18 @@ use sqlx::query::QueryAs;
 use sqlx::{FromRow, MySql, QueryBuilder, Row as _};
 
 use super::backup::{generation, parted};
-use super::chores::account;
+use super::chores::{account, member};
 use super::lease::Lease;
 use super::pages::entries;
-use super::{estops, session, within};
+use super::{estops, groups, lacking, search, session, within};
 use crate::engine::{
-    EngineError, History, Lacking, LackingRows, MemberRows, Readers, integer, number,
+    Described, EngineError, History, Lacking, LackingRows, MemberRows, Readers, conversation_id,
+    integer, number,
 };
 use crate::read::Span;
 use crate::retention::{Kept, Log};
-use crate::rows::{self, HeadRow, LogRow, MarksRow, MembershipRow, StayRow, StopRow};
+use crate::rows::{self, HeadRow, LogRow, MembershipRow, StayRow, StopRow};
+use crate::search::Query;
 
 /// Connections that read at once. Beyond: the request waits for one.
 const READERS_MAX: u32 = 8;
@@ -31,26 +33,6 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a read may take, the wait for its connection included.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(8);
-
-/// How many members are entitled to an entry, and how many of them have marked it.
-const ENTITLED_COUNTS: &str = "SELECT COUNT(*), \
-     COUNT(CASE WHEN COALESCE(k.delivered, 0) >= ? THEN 1 END), \
-     COUNT(CASE WHEN COALESCE(k.`read`, 0) >= ? THEN 1 END) \
-     FROM members m JOIN conversations c ON c.id = m.conversation \
-     LEFT JOIN marks k ON k.conversation = m.conversation AND k.account = m.account \
-     WHERE m.conversation = ? AND m.`left` IS NULL AND (c.history_open OR EXISTS \
-     (SELECT 1 FROM members s WHERE s.conversation = m.conversation AND s.account = m.account \
-     AND s.joined <= ? AND (s.`left` IS NULL OR s.`left` >= ?)))";
-
-/// Those of them that have not.
-const LACKING: &str = "SELECT m.account, COALESCE(k.delivered, 0), COALESCE(k.`read`, 0) \
-     FROM members m JOIN conversations c ON c.id = m.conversation \
-     LEFT JOIN marks k ON k.conversation = m.conversation AND k.account = m.account \
-     WHERE m.conversation = ? AND m.`left` IS NULL AND (c.history_open OR EXISTS \
-     (SELECT 1 FROM members s WHERE s.conversation = m.conversation AND s.account = m.account \
-     AND s.joined <= ? AND (s.`left` IS NULL OR s.`left` >= ?))) \
-     AND COALESCE(CASE WHEN ? THEN k.`read` ELSE k.delivered END, 0) < ? \
-     AND m.account > ? ORDER BY m.account LIMIT ?";
 
 /// Reads on one host. Clones share the connections.
 #[derive(Debug, Clone)]
@@ -144,17 +126,18 @@ impl Readers for HostReaders {
             let id = &conversation.as_bytes()[..];
             let mut lease = Lease::take(&self.pool).await?;
             let mut tx = lease.begin().await?;
-            let row = sqlx::query("SELECT head, membership FROM conversations WHERE id = ?")
-                .bind(id)
-                .fetch_optional(&mut *tx)
-                .await?;
+            let row =
+                sqlx::query("SELECT head, membership, dissolved FROM conversations WHERE id = ?")
+                    .bind(id)
+                    .fetch_optional(&mut *tx)
+                    .await?;
             let Some(row) = row else {
                 tx.commit().await?;
                 lease.give_back();
                 return Ok(None);
             };
             let members = sqlx::query(
-                "SELECT a.account, a.kind, a.name, NULL FROM members m \
+                "SELECT a.account, a.kind, a.name, NULL, m.role FROM members m \
                  JOIN accounts a ON a.account = m.account \
                  WHERE m.conversation = ? AND m.`left` IS NULL AND m.account > ? \
                  ORDER BY m.account LIMIT ?",
@@ -167,10 +150,27 @@ impl Readers for HostReaders {
             tx.commit().await?;
             lease.give_back();
             Ok(Some(MemberRows {
-                members: members.iter().map(account).collect::<Result<_, _>>()?,
+                members: members.iter().map(member).collect::<Result<_, _>>()?,
                 head: SequenceNumber(number(row.try_get(0)?)),
                 membership: SequenceNumber(number(row.try_get(1)?)),
+                is_dissolved: row.try_get::<i64, _>(2)? != 0,
             }))
+        })
+        .await
+    }
+
+    async fn describe(
+        &self,
+        conversation: ConversationId,
+        asker: AccountId,
+    ) -> Result<Described, EngineError> {
+        within(READ_TIMEOUT, async {
+            let mut lease = Lease::take(&self.pool).await?;
+            let mut tx = lease.begin().await?;
+            let described = groups::describe(&mut tx, conversation, asker).await?;
+            tx.commit().await?;
+            lease.give_back();
+            Ok(described)
         })
         .await
     }
@@ -183,7 +183,7 @@ impl Readers for HostReaders {
     ) -> Result<Vec<Membership>, EngineError> {
         let found = sqlx::query_as(
             "SELECT c.id, c.name, c.head, c.trimmed, m.joined, c.history_open, k.delivered, \
-             k.`read` FROM members m JOIN conversations c ON c.id = m.conversation \
+             k.`read`, m.role FROM members m JOIN conversations c ON c.id = m.conversation \
              LEFT JOIN marks k ON k.conversation = m.conversation AND k.account = m.account \
              WHERE m.account = ? AND m.`left` IS NULL AND m.conversation > ? \
              ORDER BY m.conversation LIMIT ?",
@@ -240,49 +240,12 @@ impl Readers for HostReaders {
         question: Lacking,
     ) -> Result<Option<LackingRows>, EngineError> {
         within(READ_TIMEOUT, async {
-            let id = &conversation.as_bytes()[..];
-            let number = integer(question.sequence.0);
             let mut lease = Lease::take(&self.pool).await?;
             let mut tx = lease.begin().await?;
-            let head: Option<(i64, bool)> = sqlx::query_as(
-                "SELECT c.head, EXISTS (SELECT 1 FROM members m WHERE m.conversation = c.id \
-                 AND m.account = ? AND m.`left` IS NULL) FROM conversations c WHERE c.id = ?",
-            )
-            .bind(integer(asker.0))
-            .bind(id)
-            .fetch_optional(&mut *tx)
-            .await?;
-            let Some((head, asker_is_member)) = head else {
-                tx.commit().await?;
-                lease.give_back();
-                return Ok(None);
-            };
-            let counts = sqlx::query_as(ENTITLED_COUNTS)
-                .bind(number)
-                .bind(number)
-                .bind(id)
-                .bind(number)
-                .bind(number)
-                .fetch_one(&mut *tx)
-                .await?;
-            let members: Vec<MarksRow> = sqlx::query_as(LACKING)
-                .bind(id)
-                .bind(number)
-                .bind(number)
-                .bind(question.read)
-                .bind(number)
-                .bind(integer(question.after.0))
-                .bind(question.limit)
-                .fetch_all(&mut *tx)
-                .await?;
+            let rows = lacking::lacking(&mut tx, conversation, asker, question).await?;
             tx.commit().await?;
             lease.give_back();
-            Ok(Some(LackingRows {
-                head: rows::sequence(head),
-                asker_is_member,
-                members: members.into_iter().map(rows::marks).collect(),
-                counts: rows::counts(counts),
-            }))
+            Ok(rows)
         })
         .await
     }
@@ -313,6 +276,57 @@ impl Readers for HostReaders {
         .bind(limit);
         let found: Vec<(i64, i64, i64)> = self.all(found).await?;
         Ok(found.into_iter().map(rows::kept).collect())
+    }
+
+    async fn unindexed(
+        &self,
+        after: &[u8],
+        limit: u32,
+    ) -> Result<Vec<ConversationId>, EngineError> {
+        let found = sqlx::query_as(search::UNINDEXED).bind(after).bind(limit);
+        let found: Vec<(Vec<u8>,)> = self.all(found).await?;
+        found.iter().map(|(id,)| conversation_id(id)).collect()
+    }
+
+    async fn indexed(&self, conversation: ConversationId) -> Result<SequenceNumber, EngineError> {
+        let known = sqlx::query_as(search::INDEXED).bind(&conversation.as_bytes()[..]);
+        let known: Vec<(i64,)> = self.all(known).await?;
+        let known = known.first();
+        Ok(known.map_or(SequenceNumber::ZERO, |(indexed,)| rows::sequence(*indexed)))
+    }
+
+    async fn candidates(
+        &self,
+        conversation: ConversationId,
+        query: &Query,
+        before: SequenceNumber,
+        limit: u32,
+    ) -> Result<Vec<SequenceNumber>, EngineError> {
+        let found = sqlx::query_as(search::CANDIDATES)
+            .bind(query.boolean(conversation))
+            .bind(&conversation.as_bytes()[..])
+            .bind(integer(before.0))
+            .bind(limit);
+        let found: Vec<(i64,)> = self.all(found).await?;
+        let numbers = found.into_iter();
+        Ok(numbers.map(|(number,)| rows::sequence(number)).collect())
+    }
+
+    async fn numbered(
+        &self,
+        conversation: ConversationId,
+        account: AccountId,
+        numbers: &[SequenceNumber],
+    ) -> Result<Option<History>, EngineError> {
+        within(READ_TIMEOUT, async {
+            let mut lease = Lease::take(&self.pool).await?;
+            let mut tx = lease.begin().await?;
+            let history = search::numbered(&mut tx, conversation, account, numbers).await?;
+            tx.commit().await?;
+            lease.give_back();
+            Ok(history)
+        })
+        .await
     }
 
     async fn estops(&self, limit: u32) -> Result<Vec<Stop>, EngineError> {

@@ -12,12 +12,14 @@ use crate::backup::{Column, ColumnKind, Table};
 use crate::engine::EngineError;
 
 /// What leads from each version to the next, beginning with an empty database.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
     include_str!("schema/5.sql"),
+    include_str!("schema/6.sql"),
+    include_str!("schema/7.sql"),
 ];
 
 /// The version that this build writes.
@@ -82,12 +84,14 @@ pub(super) async fn is_whole(connection: &mut MySqlConnection) -> Result<(), Eng
     }
 }
 
-/// Every table but that of the versions, as the database itself describes it.
+/// Every table but that of the versions and those of the index of words, as the database itself
+/// describes it.
 pub(super) async fn tables(connection: &mut MySqlConnection) -> Result<Vec<Table>, EngineError> {
     let rows = sqlx::query(
         "SELECT CAST(table_name AS BINARY), CAST(column_name AS BINARY), \
          CAST(data_type AS BINARY) FROM information_schema.columns \
          WHERE table_schema = DATABASE() AND table_name <> 'im_store_schema' \
+         AND table_name NOT LIKE 'search%' \
          ORDER BY table_name, ordinal_position",
     )
     .fetch_all(connection)

@@ -11,7 +11,8 @@ use protocol::wire::internal;
 use protocol::{AccountId, ErrorCode, Refusal};
 use service_kit::{clock, rpc};
 
-use super::{bounded, failed, parse};
+use super::groups::parse;
+use super::{bounded, failed};
 use crate::engine::{Chore, Readers};
 use crate::events;
 use crate::shard::Append;
@@ -30,7 +31,7 @@ pub(super) async fn write(writer: &Writer, write: internal::EstopWrite) -> Resul
     events::estop_written(append.message_id, append.sender, is_stop);
     let stored = match writer.append(append).await {
         // Whoever is no longer in the group was when it stopped it, and it stays stopped.
-        Err(refusal) if is_stop && refusal.code == ErrorCode::NotAMember => Stored {
+        Err(refusal) if is_stop && is_gone(&refusal) => Stored {
             sequence: protocol::SequenceNumber::ZERO,
             committed_at_ms: now_ms,
             duplicate: false,
@@ -42,6 +43,14 @@ pub(super) async fn write(writer: &Writer, write: internal::EstopWrite) -> Resul
         committed_at_ms: stored.committed_at_ms,
         duplicate: stored.duplicate,
     }))
+}
+
+/// The sender is not in the group any more, or the group is no more.
+const fn is_gone(refusal: &Refusal) -> bool {
+    matches!(
+        refusal.code,
+        ErrorCode::NotAMember | ErrorCode::GroupDissolved
+    )
 }
 
 fn chore(append: &Append, sent_at_ms: u64) -> Result<Chore, Refusal> {

@@ -1,7 +1,7 @@
 //! Recalls and edits: entries that change an earlier one of the same sender.
 //!
 //! Pure. What a recall does to the content of its target is the engine's work, in the transaction
-//! that stores the recall. Only words can be taken back (a text, data, an edit of them): the records
+//! that stores the recall. Only words can be taken back (a text, data, a media, an edit): the records
 //! of a mission are its whole state, and a command that was carried out is not undone by forgetting
 //! it.
 
@@ -37,8 +37,8 @@ pub(super) fn check(append: &Append, target: Option<&Target>) -> Result<(), Refu
         return Err(Refusal::new(ErrorCode::Forbidden, why));
     }
     let is_said = matches!(target.kind, EntryKind::Text | EntryKind::Data);
-    let is_edit = target.kind == EntryKind::Edit;
-    if is_said || (is_edit && append.kind == EntryKind::Recall) {
+    let is_taken_back = matches!(target.kind, EntryKind::Edit | EntryKind::Media);
+    if is_said || (is_taken_back && append.kind == EntryKind::Recall) {
         return Ok(());
     }
     let why = format!(

@@ -1,5 +1,7 @@
 //! The planner decides: tables of batches and what becomes of them.
 
+mod groups;
+
 use super::*;
 
 const NOW_MS: u64 = 1_800_000_000_000;
@@ -13,19 +15,19 @@ fn append(conversation: ConversationId, sender: u64, id: u8, said: &'static str)
         content: Bytes::from_static(said.as_bytes()),
         priority: Priority::Chat,
         deliver_before_ms: 0,
+        rights: Rights::EVERYTHING,
         changes: Vec::new(),
+        group: None,
         target: None,
         ruled: Ruled::default(),
+        reply_to: None,
     }
 }
 
 fn membership(conversation: ConversationId, id: u8, changes: &[(u64, bool)]) -> Append {
     let changes = changes
         .iter()
-        .map(|(account, joins)| MemberChange {
-            account: AccountId(*account),
-            joins: *joins,
-        })
+        .map(|(account, joins)| MemberChange::joins(AccountId(*account), *joins))
         .collect();
     Append {
         kind: EntryKind::Membership,
@@ -42,7 +44,14 @@ fn group(members: &[u64]) -> (ConversationId, Known) {
         owner_epoch: 0,
         name: "".into(),
         history_open: false,
-        members: Arc::new(members.iter().copied().map(AccountId).collect()),
+        members: Arc::new(
+            members
+                .iter()
+                .map(|id| (AccountId(*id), Role::Member))
+                .collect(),
+        ),
+        attributes: Arc::default(),
+        dissolved: SequenceNumber::ZERO,
     };
     (
         conversation,
@@ -133,10 +142,7 @@ fn membership_holds_from_its_entry_on_within_the_batch() {
     let joined = &plan.entries[0];
     assert_eq!(
         joined.changes,
-        [MemberChange {
-            account: AccountId(2),
-            joins: true
-        }]
+        [MemberChange::Joins(AccountId(2), Role::Member)]
     );
     assert_eq!((joined.previous_membership.0, joined.membership.0), (3, 11));
     assert_eq!(plan.entries[2].previous_membership, SequenceNumber(11));
@@ -287,4 +293,18 @@ fn a_rule_refuses_what_is_new_and_never_a_repeat() {
         assert!(matches!(plan.verdicts[repeat], Verdict::Duplicate { .. }));
     }
     assert_eq!(code(&plan.verdicts[7]), Some(ErrorCode::Conflict));
+}
+
+#[test]
+fn an_answer_is_to_an_entry_that_is_there() {
+    let (g, known) = group(&[1]);
+    let answers = |id, to| Append {
+        reply_to: Some(SequenceNumber(to)),
+        ..append(g, 1, id, "a")
+    };
+    let plan = decide(&[answers(1, 10), answers(2, 11), answers(3, 13)], &known);
+    assert_eq!(plan.verdicts[0], Verdict::Store(SequenceNumber(11)));
+    let own = Verdict::Store(SequenceNumber(12));
+    assert_eq!(plan.verdicts[1], own, "one of the same batch");
+    assert_eq!(code(&plan.verdicts[2]), Some(ErrorCode::NoSuchEntry));
 }

@@ -9,6 +9,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::many::Many;
+use super::search;
 use crate::engine::{Done, EngineError, integer};
 use crate::rows;
 use crate::shard::{Append, BatchPlan, Target, TargetKey};
@@ -110,7 +111,7 @@ async fn recall(
         silent.push(")");
         silent.build().execute(&mut *tx).await?;
     }
-    Ok(())
+    search::forget(tx, conversation, &numbers).await
 }
 
 fn push_list(query: &mut QueryBuilder<Sqlite>, numbers: &[i64]) {
@@ -152,7 +153,7 @@ pub(super) async fn trim(
             .execute(&mut *tx)
             .await?;
     }
-    Ok(())
+    search::trim(tx, conversation, up_to).await
 }
 
 /// Drops old ids.

@@ -11,8 +11,9 @@ use sqlx::sqlite::SqliteConnection;
 use super::many::{Many, ROWS_MAX};
 use super::{amend, execute};
 use crate::engine::{EngineError, conversation_id, integer, message_id, number};
+use crate::rows;
 use crate::shard::{
-    Append, BatchPlan, ConversationState, HeadMove, IdKey, Known, NewEntry, StoredId,
+    Append, BatchPlan, ConversationState, HeadMove, IdKey, Known, MemberChange, NewEntry, StoredId,
 };
 
 /// The ids of a batch that are stored. CROSS JOIN: each row looks its id up, whatever SQLite makes of
@@ -111,7 +112,7 @@ async fn read_conversation(
 ) -> Result<Option<ConversationState>, EngineError> {
     let id = &conversation.as_bytes()[..];
     let head = sqlx::query(
-        "SELECT head, membership, owner_epoch, name, history_open \
+        "SELECT head, membership, owner_epoch, name, history_open, attributes, dissolved \
              FROM conversations WHERE id = ?",
     )
     .bind(id)
@@ -120,24 +121,22 @@ async fn read_conversation(
     let Some(head) = head else {
         return Ok(None);
     };
-    let members: Vec<i64> = sqlx::query_scalar(
-        "SELECT account FROM members WHERE conversation = ? AND \"left\" IS NULL",
+    let members: Vec<(i64, i32)> = sqlx::query_as(
+        "SELECT account, role FROM members WHERE conversation = ? AND \"left\" IS NULL",
     )
     .bind(id)
     .fetch_all(&mut *connection)
     .await?;
+    let member = |(account, role)| (AccountId(number(account)), rows::role(role));
     Ok(Some(ConversationState {
         head: SequenceNumber(number(head.try_get(0)?)),
         membership: SequenceNumber(number(head.try_get(1)?)),
         owner_epoch: number(head.try_get(2)?),
         name: head.try_get::<&str, _>(3)?.into(),
         history_open: head.try_get(4)?,
-        members: Arc::new(
-            members
-                .into_iter()
-                .map(|account| AccountId(number(account)))
-                .collect(),
-        ),
+        attributes: Arc::new(rows::attributes(head.try_get(5)?)?),
+        dissolved: SequenceNumber(number(head.try_get(6)?)),
+        members: Arc::new(members.into_iter().map(member).collect()),
     }))
 }
 
@@ -163,6 +162,9 @@ pub(super) async fn write(
         .filter(|entry| !entry.changes.is_empty())
     {
         change_members(connection, batch[entry.index].conversation, entry).await?;
+    }
+    for (conversation, head) in plan.heads.iter().filter(|(_, head)| head.regroups) {
+        regroup(connection, *conversation, &head.to).await?;
     }
     amend::amend(connection, batch, plan).await
 }
@@ -232,8 +234,8 @@ async fn insert_pair_members(
     id: &[u8],
     head: &HeadMove,
 ) -> Result<(), EngineError> {
-    for member in head.from.members.iter() {
-        sqlx::query("INSERT INTO members VALUES (?, ?, 0, NULL)")
+    for member in head.from.members.keys() {
+        sqlx::query("INSERT INTO members (conversation, account, joined) VALUES (?, ?, 0)")
             .bind(id)
             .bind(integer(member.0))
             .execute(&mut *tx)
@@ -293,20 +295,45 @@ async fn change_members(
     entry: &NewEntry,
 ) -> Result<(), EngineError> {
     for change in &entry.changes {
-        let statement = if change.joins {
-            sqlx::query("INSERT INTO members (joined, conversation, account) VALUES (?, ?, ?)")
-        } else {
-            sqlx::query(
-                "UPDATE members SET \"left\" = ? \
-                 WHERE conversation = ? AND account = ? AND \"left\" IS NULL",
-            )
+        let first = match change {
+            MemberChange::Joins(..) | MemberChange::Leaves(_) => integer(entry.sequence.0),
+            MemberChange::Becomes(_, role) => i64::from(*role as i32),
         };
-        statement
-            .bind(integer(entry.sequence.0))
-            .bind(&conversation.as_bytes()[..])
-            .bind(integer(change.account.0))
-            .execute(&mut *tx)
-            .await?;
+        let mut statement = sqlx::query(match change {
+            MemberChange::Joins(..) => {
+                "INSERT INTO members (joined, conversation, account, role) VALUES (?, ?, ?, ?)"
+            }
+            MemberChange::Leaves(_) => {
+                "UPDATE members SET \"left\" = ? \
+                 WHERE conversation = ? AND account = ? AND \"left\" IS NULL"
+            }
+            MemberChange::Becomes(..) => {
+                "UPDATE members SET role = ? \
+                 WHERE conversation = ? AND account = ? AND \"left\" IS NULL"
+            }
+        })
+        .bind(first)
+        .bind(&conversation.as_bytes()[..])
+        .bind(integer(change.account().0));
+        if let MemberChange::Joins(_, role) = change {
+            statement = statement.bind(*role as i32);
+        }
+        statement.execute(&mut *tx).await?;
     }
+    Ok(())
+}
+
+async fn regroup(
+    tx: &mut SqliteConnection,
+    conversation: ConversationId,
+    to: &ConversationState,
+) -> Result<(), EngineError> {
+    sqlx::query("UPDATE conversations SET name = ?, attributes = ?, dissolved = ? WHERE id = ?")
+        .bind(to.name.to_string())
+        .bind(rows::stored_attributes(&to.attributes))
+        .bind(integer(to.dissolved.0))
+        .bind(&conversation.as_bytes()[..])
+        .execute(tx)
+        .await?;
     Ok(())
 }

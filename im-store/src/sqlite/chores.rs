@@ -2,17 +2,18 @@
 //! transaction.
 
 use prost::Message as _;
-use protocol::wire::{Account, AccountKind, CapabilityCard};
+use protocol::wire::{Account, AccountKind, CapabilityCard, Role};
 use protocol::{AccountId, ClientMessageId, ConversationId, Refusal};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::many::{Many, ROWS_MAX};
-use super::{amend, estops, execute};
+use super::{amend, estops, execute, search};
 use crate::engine::{
     Chore, Done, EngineError, RaisedMark, conversation_id, integer, no_such_account, number,
     of_kind,
 };
+use crate::rows;
 
 /// The heads of what is marked, for those marks that are a member's; by the place of the mark.
 pub(super) static MARKED_HEADS: Many = Many::new(
@@ -83,6 +84,15 @@ async fn carry_out(
             up_to,
         } => {
             amend::trim(tx, *conversation, *from, *up_to).await?;
+            Ok(Ok(Done::Written))
+        }
+        Chore::Index {
+            conversation,
+            from,
+            up_to,
+            lines,
+        } => {
+            search::index(tx, *conversation, (*from, *up_to), lines).await?;
             Ok(Ok(Done::Written))
         }
         Chore::Latch(stop) => estops::latch(tx, stop, now_ms).await,
@@ -225,4 +235,9 @@ pub(super) fn account(row: &SqliteRow) -> Result<Account, EngineError> {
             .transpose()
             .map_err(|_| EngineError::Damaged("a capability card"))?,
     })
+}
+
+/// The same with a role behind it.
+pub(super) fn member(row: &SqliteRow) -> Result<(Account, Role), EngineError> {
+    Ok((account(row)?, rows::role(row.try_get(4)?)))
 }

@@ -21,6 +21,7 @@ mod pages;
 mod plans;
 mod readers;
 mod schema;
+mod search;
 #[cfg(feature = "testing")]
 pub mod testing;
 

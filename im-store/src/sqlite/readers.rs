@@ -11,15 +11,17 @@ use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use super::backup::{generation, parted};
-use super::chores::account;
+use super::chores::{account, member};
 use super::pages::Pages;
-use super::{estops, options};
+use super::{estops, options, search};
 use crate::engine::{
-    EngineError, History, Lacking, LackingRows, MemberRows, Readers, integer, number,
+    Described, EngineError, History, Lacking, LackingRows, MemberRows, Readers, conversation_id,
+    integer, number,
 };
 use crate::read::Span;
 use crate::retention::{Kept, Log};
-use crate::rows::{self, LogRow, MarksRow, MembershipRow, StopRow};
+use crate::rows::{self, GroupRow, LogRow, MarksRow, MembershipRow, RolesRow, StopRow};
+use crate::search::Query;
 
 /// Connections that read at once. Beyond: the request waits for one.
 const READERS_MAX: u32 = 4;
@@ -46,6 +48,16 @@ const LACKING: &str = "SELECT m.account, COALESCE(k.delivered, 0), COALESCE(k.re
      AND s.joined <= ?2 AND (s.\"left\" IS NULL OR s.\"left\" >= ?2))) \
      AND COALESCE(CASE WHEN ?3 THEN k.read ELSE k.delivered END, 0) < ?2 \
      AND m.account > ?4 ORDER BY m.account LIMIT ?5";
+
+/// What a group is.
+const GROUP: &str = "SELECT name, attributes, history_open, created_at_ms, head, membership, \
+     dissolved FROM conversations WHERE id = ?";
+
+/// How many are in it, as what, and as what the asker.
+const ROLES: &str = "SELECT COUNT(*), COUNT(CASE WHEN role = 1 THEN 1 END), \
+     COUNT(CASE WHEN role = 2 THEN 1 END), COUNT(CASE WHEN role = 4 THEN 1 END), \
+     MAX(CASE WHEN account = ?2 THEN role END) \
+     FROM members WHERE conversation = ?1 AND \"left\" IS NULL";
 
 /// Reads. Clones share the connections.
 #[derive(Debug, Clone)]
@@ -90,7 +102,7 @@ impl Readers for SqliteReaders {
     ) -> Result<Option<MemberRows>, EngineError> {
         let id = &conversation.as_bytes()[..];
         let mut tx = self.pool.begin().await?;
-        let row = sqlx::query("SELECT head, membership FROM conversations WHERE id = ?")
+        let row = sqlx::query("SELECT head, membership, dissolved FROM conversations WHERE id = ?")
             .bind(id)
             .fetch_optional(&mut *tx)
             .await?;
@@ -98,7 +110,7 @@ impl Readers for SqliteReaders {
             return Ok(None);
         };
         let members = sqlx::query(
-            "SELECT a.account, a.kind, a.name, NULL FROM members m \
+            "SELECT a.account, a.kind, a.name, NULL, m.role FROM members m \
              JOIN accounts a ON a.account = m.account \
              WHERE m.conversation = ? AND m.\"left\" IS NULL AND m.account > ? \
              ORDER BY m.account LIMIT ?",
@@ -110,10 +122,34 @@ impl Readers for SqliteReaders {
         .await?;
         tx.commit().await?;
         Ok(Some(MemberRows {
-            members: members.iter().map(account).collect::<Result<_, _>>()?,
+            members: members.iter().map(member).collect::<Result<_, _>>()?,
             head: SequenceNumber(number(row.try_get(0)?)),
             membership: SequenceNumber(number(row.try_get(1)?)),
+            is_dissolved: row.try_get::<i64, _>(2)? != 0,
         }))
+    }
+
+    async fn describe(
+        &self,
+        conversation: ConversationId,
+        asker: AccountId,
+    ) -> Result<Described, EngineError> {
+        let id = &conversation.as_bytes()[..];
+        let mut tx = self.pool.begin().await?;
+        let group: Option<GroupRow> = sqlx::query_as(GROUP)
+            .bind(id)
+            .fetch_optional(&mut *tx)
+            .await?;
+        let Some(group) = group else {
+            return Ok(Described::Unknown);
+        };
+        let roles: RolesRow = sqlx::query_as(ROLES)
+            .bind(id)
+            .bind(integer(asker.0))
+            .fetch_one(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        rows::description(conversation, group, roles)
     }
 
     async fn memberships(
@@ -124,7 +160,7 @@ impl Readers for SqliteReaders {
     ) -> Result<Vec<Membership>, EngineError> {
         let found: Vec<MembershipRow> = sqlx::query_as(
             "SELECT c.id, c.name, c.head, c.trimmed, m.joined, c.history_open, k.delivered, \
-             k.read FROM members m JOIN conversations c ON c.id = m.conversation \
+             k.read, m.role FROM members m JOIN conversations c ON c.id = m.conversation \
              LEFT JOIN marks k ON k.conversation = m.conversation AND k.account = m.account \
              WHERE m.account = ? AND m.\"left\" IS NULL AND m.conversation > ? \
              ORDER BY m.conversation LIMIT ?",
@@ -242,6 +278,51 @@ impl Readers for SqliteReaders {
         .fetch_all(&self.pool)
         .await?;
         Ok(found.into_iter().map(rows::kept).collect())
+    }
+
+    async fn unindexed(
+        &self,
+        after: &[u8],
+        limit: u32,
+    ) -> Result<Vec<ConversationId>, EngineError> {
+        let found: Vec<Vec<u8>> = sqlx::query_scalar(search::UNINDEXED)
+            .bind(after)
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await?;
+        found.iter().map(|id| conversation_id(id)).collect()
+    }
+
+    async fn indexed(&self, conversation: ConversationId) -> Result<SequenceNumber, EngineError> {
+        let known: Option<i64> =
+            sqlx::query_scalar("SELECT indexed FROM search_progress WHERE conversation = ?")
+                .bind(&conversation.as_bytes()[..])
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(known.map_or(SequenceNumber::ZERO, rows::sequence))
+    }
+
+    async fn candidates(
+        &self,
+        conversation: ConversationId,
+        query: &Query,
+        before: SequenceNumber,
+        limit: u32,
+    ) -> Result<Vec<SequenceNumber>, EngineError> {
+        let mut connection = self.pool.acquire().await?;
+        search::candidates(&mut connection, conversation, query, (before, limit)).await
+    }
+
+    async fn numbered(
+        &self,
+        conversation: ConversationId,
+        account: AccountId,
+        numbers: &[SequenceNumber],
+    ) -> Result<Option<History>, EngineError> {
+        let mut tx = self.pool.begin().await?;
+        let history = search::numbered(&mut tx, conversation, account, numbers).await?;
+        tx.commit().await?;
+        Ok(history)
     }
 
     async fn estops(&self, limit: u32) -> Result<Vec<Stop>, EngineError> {

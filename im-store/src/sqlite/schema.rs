@@ -8,12 +8,14 @@ use crate::backup::{Column, ColumnKind, Table};
 use crate::engine::EngineError;
 
 /// What leads from each version to the next, beginning with an empty file.
-pub(super) const MIGRATIONS: [&str; 5] = [
+pub(super) const MIGRATIONS: [&str; 7] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
     include_str!("schema/5.sql"),
+    include_str!("schema/6.sql"),
+    include_str!("schema/7.sql"),
 ];
 
 /// The version that this build writes.
@@ -69,11 +71,12 @@ pub(super) async fn migrate(
     Ok(())
 }
 
-/// Every table, as the database itself describes it.
+/// Every table but those of the index of words, as the database itself describes it.
 pub(super) async fn tables(connection: &mut SqliteConnection) -> Result<Vec<Table>, EngineError> {
     let rows = sqlx::query(
         "SELECT s.name, c.name, c.type FROM sqlite_schema s JOIN pragma_table_info(s.name) c \
-         WHERE s.type = 'table' AND s.name NOT LIKE 'sqlite%' ORDER BY s.name, c.cid",
+         WHERE s.type = 'table' AND s.name NOT LIKE 'sqlite%' \
+         AND s.name NOT LIKE 'search%' ORDER BY s.name, c.cid",
     )
     .fetch_all(connection)
     .await?;

@@ -36,10 +36,7 @@ async fn populate(writer: &Writer) -> ConversationId {
     let group = make_group(writer, 1, 7).await;
     let change = |id, account, joins| Append {
         kind: EntryKind::Membership,
-        changes: vec![MemberChange {
-            account: AccountId(account),
-            joins,
-        }],
+        changes: vec![MemberChange::joins(AccountId(account), joins)],
         ..text(group, 1, id, "")
     };
     for entry in [change(1, 1, true), change(2, 2, true), change(3, 2, false)] {

@@ -8,7 +8,7 @@ use protocol::wire::internal::{
     Append, Appended, EstopList, EstopTargets, EstopWrite, ListEstopRecords, MembersPage,
 };
 use protocol::wire::{AccountKind, EmergencyStop, EntryKind, Estop, EstopRelease};
-use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal};
+use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, Roles};
 use service_kit::clock;
 use service_kit::testing::Authority;
 
@@ -37,6 +37,7 @@ async fn write(
             client_message_id: id.to_bytes(),
             kind: content::kind_of(&content).into(),
             content: content::encode(content),
+            sender_roles: Roles::ALL.bits(),
             ..Append::default()
         }),
         sent_at_ms: 5,

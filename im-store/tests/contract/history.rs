@@ -246,10 +246,7 @@ pub(crate) async fn who_lacks_an_entry_is_told_by_pages_and_counts(backend: &imp
         kind: EntryKind::Membership,
         changes: accounts
             .iter()
-            .map(|account| MemberChange {
-                account: AccountId(*account),
-                joins,
-            })
+            .map(|account| MemberChange::joins(AccountId(*account), joins))
             .collect(),
         content: Bytes::new(),
         ..text(group, 1, id, "")

@@ -11,11 +11,13 @@ mod estops;
 mod faults;
 mod galera;
 mod generations;
+mod groups;
 mod history;
 mod owners;
 mod poison;
 mod readers;
 mod schema;
+mod search;
 mod service;
 mod speed;
 mod stopped;
@@ -75,6 +77,13 @@ contract! {
         a_rule_refuses_what_is_new_and_never_a_repeat,
         marks_only_rise_and_never_pass_the_head,
         history_comes_in_pages_bounded_in_entries_and_bytes;
+    groups:
+        roles_names_and_attributes_are_kept,
+        the_last_owner_stays,
+        a_dissolved_group_is_read_and_not_added_to;
+    search:
+        words_are_found_where_they_were_said,
+        what_is_gone_from_the_log_is_gone_from_the_index;
     clock:
         a_clock_that_jumps_moves_no_number,
         a_clock_that_jumps_is_what_deadlines_and_ids_are_judged_by;
@@ -97,6 +106,8 @@ contract! {
         a_newer_schema_is_refused,
         a_database_of_the_first_version_is_brought_to_this_one,
         a_database_is_opened_again_and_again;
+    groups:
+        groups_of_before_have_owners_and_admins;
     backup:
         a_store_at_work_is_backed_up_as_of_one_moment,
         what_is_gone_or_edited_is_so_in_a_backup,

@@ -130,10 +130,7 @@ pub(crate) async fn who_is_a_member_is_never_decided_from_memory_alone(backend: 
     let group = make_group(&one, 1, 7).await;
     let change = |id, account, joins| Append {
         kind: EntryKind::Membership,
-        changes: vec![MemberChange {
-            account: AccountId(account),
-            joins,
-        }],
+        changes: vec![MemberChange::joins(AccountId(account), joins)],
         ..text(group, 1, id, "")
     };
     one.append(change(1, 1, true)).await.unwrap();

@@ -18,7 +18,7 @@ use protocol::wire::internal::{
     Heads, LookUpAccounts, Members, MembersPage, Memberships, MembershipsPage, Read,
 };
 use protocol::wire::{Account, AccountKind, EntryKind, MemberChange, Pull, PullPage};
-use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal};
+use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, Roles};
 use service_kit::config::InternalTlsConfig;
 use service_kit::drain::Drain;
 use service_kit::peers::{self, PeersConfig};
@@ -113,6 +113,7 @@ impl Store {
             server_tls: tls::internal_server(&own).unwrap(),
             retention: Retention::default(),
             sweep_interval: Duration::from_secs(60),
+            index_interval: Some(Duration::from_millis(10)),
         };
         let database = backend.database();
         drop(tier::start(&database, wiring, &drain).await.unwrap());
@@ -165,6 +166,7 @@ impl Store {
             client_message_id: message_id(said).to_bytes(),
             kind: EntryKind::Text.into(),
             content: content::encode(content::text(said)),
+            sender_roles: Roles::ALL.bits(),
             ..Append::default()
         };
         self.ask(method::APPEND, &ask).await

@@ -11,8 +11,10 @@ use im_store::shard::{Append, ConversationState, MemberChange, Ruled};
 use im_store::stream;
 use im_store::writer::{self, Writer};
 use protocol::limits::PULL_PAGE_BYTES_MAX;
-use protocol::wire::{Entry, EntryKind, Priority};
-use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
+use protocol::wire::{Entry, EntryKind, Priority, Role};
+use protocol::{
+    AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, Rights, SequenceNumber,
+};
 use tokio::task::JoinHandle;
 
 use crate::backend::Backend;
@@ -31,9 +33,12 @@ pub(crate) fn text(conversation: ConversationId, sender: u64, id: u16, said: &st
         content: Bytes::copy_from_slice(said.as_bytes()),
         priority: Priority::Chat,
         deliver_before_ms: 0,
+        rights: Rights::EVERYTHING,
         changes: Vec::new(),
+        group: None,
         target: None,
         ruled: Ruled::default(),
+        reply_to: None,
     }
 }
 
@@ -152,10 +157,7 @@ pub(crate) async fn a_group_lets_in_who_joined_and_keeps_out_who_left(backend: &
     let group = make_group(&writer, 1, 7).await;
     let change = |id, account, joins| Append {
         kind: EntryKind::Membership,
-        changes: vec![MemberChange {
-            account: AccountId(account),
-            joins,
-        }],
+        changes: vec![MemberChange::joins(AccountId(account), joins)],
         ..text(group, 1, id, "")
     };
     let early = text(group, 1, 1, "nobody is in yet");
@@ -173,7 +175,7 @@ pub(crate) async fn a_group_lets_in_who_joined_and_keeps_out_who_left(backend: &
     let state = look_up(&mut task.await.unwrap(), group).await;
     assert_eq!(&*state.name, "演示");
     assert_eq!((state.head.0, state.membership.0), (5, 4));
-    assert_eq!(*state.members, [AccountId(1)].into());
+    assert_eq!(*state.members, [(AccountId(1), Role::Member)].into());
 
     let seen = history(backend, group, 2).await;
     let entitlement = Entitlement::new(seen.stays, seen.history_open).unwrap();
@@ -300,10 +302,7 @@ pub(crate) async fn a_large_group_is_made_and_emptied(backend: &impl Backend) {
     let change = |id, joins, accounts: std::ops::Range<u64>| Append {
         kind: EntryKind::Membership,
         changes: accounts
-            .map(|account| MemberChange {
-                account: AccountId(account),
-                joins,
-            })
+            .map(|account| MemberChange::joins(AccountId(account), joins))
             .collect(),
         ..text(group, 1, id, "")
     };

@@ -224,6 +224,7 @@ fn what_was_asked_before_the_planner_came_is_not_its_affair() {
                 joined: true,
                 ..wire::MemberChange::default()
             }],
+            roles: vec![],
         })
     };
     let id = |n| ClientMessageId::new(START_MS, [n; 10]);

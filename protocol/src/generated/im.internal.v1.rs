@@ -121,6 +121,25 @@ pub struct Append {
     /// The message is refused with this, unless its id is stored already: then it is a repeat.
     #[prost(message, optional, tag = "21")]
     pub refusal: ::core::option::Option<super::super::v1::Error>,
+    /// The roles that may send this: bit N is the role of number N. The store holds the sender's role
+    /// against it in the transaction that stores the entry.
+    #[prost(uint32, tag = "10")]
+    pub sender_roles: u32,
+    /// With changes of members: by the sender's role (the first is owner), whom it may remove or give
+    /// another role, and which roles it may give; bits as in `sender_roles`.
+    #[prost(uint32, repeated, tag = "11")]
+    pub over_roles: ::prost::alloc::vec::Vec<u32>,
+    #[prost(uint32, repeated, tag = "12")]
+    pub given_roles: ::prost::alloc::vec::Vec<u32>,
+    /// Only with ENTRY_KIND_MEMBERSHIP: members whose role changes.
+    #[prost(message, repeated, tag = "13")]
+    pub roles: ::prost::alloc::vec::Vec<super::super::v1::RoleChange>,
+    /// Only with ENTRY_KIND_GROUP.
+    #[prost(message, optional, tag = "14")]
+    pub group: ::core::option::Option<super::super::v1::GroupChange>,
+    /// The entry that this answers; 0: none.
+    #[prost(uint64, tag = "15")]
+    pub reply_to: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Appended {
@@ -221,6 +240,35 @@ pub struct MembersPage {
     pub head: u64,
     #[prost(bool, tag = "4")]
     pub more: bool,
+    /// What each of `members` is, in their order.
+    #[prost(enumeration = "super::super::v1::Role", repeated, tag = "5")]
+    pub roles: ::prost::alloc::vec::Vec<i32>,
+    /// The group has been dissolved, and so has no members.
+    #[prost(bool, tag = "6")]
+    pub dissolved: bool,
+}
+/// Method 111: what a group is, asked by one of its members. Answered with im.v1.GroupDescription.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Describe {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub conversation_id: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "2")]
+    pub account_id: u64,
+}
+/// Method 112: a search by one account. Answered with im.v1.HistoryFound.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Search {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+    #[prost(message, optional, tag = "2")]
+    pub search: ::core::option::Option<super::super::v1::SearchHistory>,
+}
+/// The attributes of a group, as the store keeps them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Attributes {
+    /// By rising key.
+    #[prost(message, repeated, tag = "1")]
+    pub attributes: ::prost::alloc::vec::Vec<super::super::v1::Attribute>,
 }
 /// Method 110: who lacks an entry, asked by one account. Answered with im.v1.LackingPage.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -250,9 +298,12 @@ pub struct Commit {
     pub previous_membership_sequence: u64,
     #[prost(bool, tag = "5")]
     pub history_open: bool,
-    /// A group's name, with a membership entry.
+    /// A group's name, with an entry that changes the group.
     #[prost(string, tag = "6")]
     pub name: ::prost::alloc::string::String,
+    /// The entry changes the group: its members or what else there is to it. `changes` may be empty.
+    #[prost(bool, tag = "7")]
+    pub moves: bool,
 }
 /// Method 304, a notice: heads of conversations whose commits may not have reached the router.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -283,6 +283,9 @@ pub struct Membership {
     /// Entries after the read mark, the join and what retention has dropped; every number counts.
     #[prost(uint64, tag = "8")]
     pub unread: u64,
+    /// What the account is in the group, where that is told: not in a MembershipNotice.
+    #[prost(enumeration = "Role", tag = "9")]
+    pub role: i32,
     /// When the request named another history generation than the server's: up to and including this
     /// entry the client's history and the server's are one. What the client has above is not there.
     #[prost(uint64, tag = "15")]
@@ -425,6 +428,45 @@ impl AccountKind {
         }
     }
 }
+/// What a member is in a group. What each may do stands in docs/PERMISSIONS.md. Both accounts of a
+/// pair are members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Role {
+    /// Taken as ROLE_MEMBER where a role is given; where one is told: not told.
+    Unspecified = 0,
+    Owner = 1,
+    Admin = 2,
+    Member = 3,
+    /// Reads, and does not send.
+    Observer = 4,
+}
+impl Role {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ROLE_UNSPECIFIED",
+            Self::Owner => "ROLE_OWNER",
+            Self::Admin => "ROLE_ADMIN",
+            Self::Member => "ROLE_MEMBER",
+            Self::Observer => "ROLE_OBSERVER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ROLE_UNSPECIFIED" => Some(Self::Unspecified),
+            "ROLE_OWNER" => Some(Self::Owner),
+            "ROLE_ADMIN" => Some(Self::Admin),
+            "ROLE_MEMBER" => Some(Self::Member),
+            "ROLE_OBSERVER" => Some(Self::Observer),
+            _ => None,
+        }
+    }
+}
 /// The numbers never change; a client treats one that it does not know as INTERNAL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -477,6 +519,10 @@ pub enum ErrorCode {
     OtherHistory = 24,
     /// A rule of the fleet does not let this content pass. Nothing was stored.
     ContentBlocked = 34,
+    /// The group was dissolved: its history stays, and nothing is added to it.
+    GroupDissolved = 25,
+    /// It would leave a group that has members without an owner: make another one first, or dissolve it.
+    LastOwner = 26,
 }
 impl ErrorCode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -510,6 +556,8 @@ impl ErrorCode {
             Self::NoSuchEntry => "ERROR_CODE_NO_SUCH_ENTRY",
             Self::OtherHistory => "ERROR_CODE_OTHER_HISTORY",
             Self::ContentBlocked => "ERROR_CODE_CONTENT_BLOCKED",
+            Self::GroupDissolved => "ERROR_CODE_GROUP_DISSOLVED",
+            Self::LastOwner => "ERROR_CODE_LAST_OWNER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -540,6 +588,8 @@ impl ErrorCode {
             "ERROR_CODE_NO_SUCH_ENTRY" => Some(Self::NoSuchEntry),
             "ERROR_CODE_OTHER_HISTORY" => Some(Self::OtherHistory),
             "ERROR_CODE_CONTENT_BLOCKED" => Some(Self::ContentBlocked),
+            "ERROR_CODE_GROUP_DISSOLVED" => Some(Self::GroupDissolved),
+            "ERROR_CODE_LAST_OWNER" => Some(Self::LastOwner),
             _ => None,
         }
     }
@@ -711,6 +761,49 @@ pub struct MemberMarks {
     #[prost(uint64, tag = "3")]
     pub read: u64,
 }
+/// Kind 42: what in a conversation is of this kind, and not of another; each of the conditions that is
+/// set must hold. Whoever is or was a member finds what it may read. Answered with HistoryFound (43).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SearchHistory {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub conversation_id: ::prost::bytes::Bytes,
+    /// Words: each must be there, letters from the beginning of a word, Chinese anywhere. At most 512
+    /// bytes and 16 words. Searched are texts, instructions, the words of plans, summaries and updates,
+    /// names and captions of media, names of groups.
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+    /// Of one of these accounts; at most 64.
+    #[prost(uint64, repeated, tag = "3")]
+    pub senders: ::prost::alloc::vec::Vec<u64>,
+    /// Of one of these kinds; at most 64.
+    #[prost(enumeration = "EntryKind", repeated, tag = "4")]
+    pub kinds: ::prost::alloc::vec::Vec<i32>,
+    /// Committed at this moment or later, in milliseconds since the Unix epoch; 0: no condition.
+    #[prost(uint64, tag = "5")]
+    pub committed_from_ms: u64,
+    /// And before this one; 0: no condition.
+    #[prost(uint64, tag = "6")]
+    pub committed_before_ms: u64,
+    /// Before this sequence number; 0: from the newest.
+    #[prost(uint64, tag = "7")]
+    pub before_sequence: u64,
+    /// At most so many; 0 or more than the server allows: the server's page size, 100.
+    #[prost(uint32, tag = "8")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HistoryFound {
+    /// The newest first, without placeholders.
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<Entry>,
+    /// Where to go on (`before_sequence`), also after a page with few entries or none: the server looks
+    /// at so many at a time. 0: there is nothing more.
+    #[prost(uint64, tag = "2")]
+    pub next_before_sequence: u64,
+    /// Up to here words are searched: the index is written behind the messages, by a second or so.
+    #[prost(uint64, tag = "3")]
+    pub indexed_up_to: u64,
+}
 /// Kind 14: an ephemeral message of another member.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Ephemeral {
@@ -730,7 +823,17 @@ pub struct Ephemeral {
 /// What a message says. `Send.kind` and `Entry.kind` name the same case.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Content {
-    #[prost(oneof = "content::Content", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 30, 31")]
+    /// Accounts that this is meant for in particular, each once; at most 64.
+    #[prost(uint64, repeated, tag = "100")]
+    pub mentions: ::prost::alloc::vec::Vec<u64>,
+    /// The entry of the same conversation that this answers; 0: none. One that is not there yet is
+    /// NO_SUCH_ENTRY; one that is gone by retention may be named. Not with an ephemeral message.
+    #[prost(uint64, tag = "101")]
+    pub reply_to: u64,
+    #[prost(
+        oneof = "content::Content",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 21, 22, 30, 31"
+    )]
     pub content: ::core::option::Option<content::Content>,
 }
 /// Nested message and enum types in `Content`.
@@ -757,6 +860,12 @@ pub mod content {
         Recall(super::Recall),
         #[prost(message, tag = "10")]
         Edit(super::Edit),
+        #[prost(message, tag = "20")]
+        Group(super::GroupChange),
+        #[prost(message, tag = "21")]
+        Media(super::Media),
+        #[prost(message, tag = "22")]
+        Pose(super::Pose),
         #[prost(message, tag = "30")]
         Estop(super::Estop),
         #[prost(message, tag = "31")]
@@ -777,8 +886,91 @@ pub struct Data {
     #[prost(bytes = "bytes", tag = "2")]
     pub payload: ::prost::bytes::Bytes,
 }
+/// A reference to what is stored elsewhere.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Media {
+    /// Where it is, as whoever stores it names it: 1 to 512 bytes.
+    #[prost(string, tag = "1")]
+    pub reference: ::prost::alloc::string::String,
+    /// What it is, for example "image/png". 1 to 127 bytes.
+    #[prost(string, tag = "2")]
+    pub media_type: ::prost::alloc::string::String,
+    /// How long it is.
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+    /// The SHA-256 of it, 32 bytes, so that whoever fetches it knows that it is it; or empty.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub sha256: ::prost::bytes::Bytes,
+    /// As its file was called; at most 255 bytes.
+    #[prost(string, tag = "5")]
+    pub name: ::prost::alloc::string::String,
+    /// What the sender says of it.
+    #[prost(string, tag = "6")]
+    pub caption: ::prost::alloc::string::String,
+}
+/// Where a robot, or something else, is. Each number is finite.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Pose {
+    /// How it moves; missing: not known.
+    #[prost(message, optional, tag = "3")]
+    pub velocity: ::core::option::Option<Velocity>,
+    /// When it was there, by the sender's clock, in milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "4")]
+    pub measured_at_ms: u64,
+    #[prost(oneof = "pose::Place", tags = "1, 2")]
+    pub place: ::core::option::Option<pose::Place>,
+}
+/// Nested message and enum types in `Pose`.
+pub mod pose {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Place {
+        #[prost(message, tag = "1")]
+        OnMap(super::MapPlace),
+        #[prost(message, tag = "2")]
+        OnEarth(super::EarthPlace),
+    }
+}
+/// In the words of VDA 5050 (mobileRobotPosition): a map and metres on it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MapPlace {
+    #[prost(string, tag = "1")]
+    pub map_id: ::prost::alloc::string::String,
+    #[prost(double, tag = "2")]
+    pub x: f64,
+    #[prost(double, tag = "3")]
+    pub y: f64,
+    /// In radians, from -pi to pi.
+    #[prost(double, tag = "4")]
+    pub theta: f64,
+    /// From 0 (not known at all) to 1 (known): how well it knows; missing: not said.
+    #[prost(double, optional, tag = "5")]
+    pub localization_score: ::core::option::Option<f64>,
+    /// How far it may be off, in metres; missing: not said.
+    #[prost(double, optional, tag = "6")]
+    pub deviation_range: ::core::option::Option<f64>,
+}
+/// WGS 84, in degrees, and metres above the ellipsoid.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct EarthPlace {
+    #[prost(double, tag = "1")]
+    pub latitude: f64,
+    #[prost(double, tag = "2")]
+    pub longitude: f64,
+    #[prost(double, optional, tag = "3")]
+    pub altitude: ::core::option::Option<f64>,
+}
+/// In its own directions: metres a second forward and to the left, radians a second.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Velocity {
+    #[prost(double, tag = "1")]
+    pub vx: f64,
+    #[prost(double, tag = "2")]
+    pub vy: f64,
+    #[prost(double, tag = "3")]
+    pub omega: f64,
+}
 /// Takes an entry of the same sender back: its content, and that of its edits, is gone from the log.
-/// Only a Text, a Data or an Edit.
+/// Only a Text, a Data, a Media or an Edit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Recall {
     #[prost(uint64, tag = "1")]
@@ -921,6 +1113,42 @@ pub struct Summary {
 pub struct MembershipChange {
     #[prost(message, repeated, tag = "1")]
     pub changes: ::prost::alloc::vec::Vec<MemberChange>,
+    /// Members who have another role from this entry on.
+    #[prost(message, repeated, tag = "2")]
+    pub roles: ::prost::alloc::vec::Vec<RoleChange>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RoleChange {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+    #[prost(enumeration = "Role", tag = "2")]
+    pub role: i32,
+    /// As others see the account; filled in by the server.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+}
+/// An entry by which a group changes otherwise.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GroupChange {
+    /// Empty: unchanged.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub set: ::prost::alloc::vec::Vec<Attribute>,
+    /// Keys.
+    #[prost(string, repeated, tag = "3")]
+    pub unset: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// All members leave by this entry; it is the last.
+    #[prost(bool, tag = "4")]
+    pub dissolved: bool,
+}
+/// What an application notes of a group.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Attribute {
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MemberChange {
@@ -933,6 +1161,9 @@ pub struct MemberChange {
     /// true: joined; false: left.
     #[prost(bool, tag = "4")]
     pub joined: bool,
+    /// As what it joined.
+    #[prost(enumeration = "Role", tag = "5")]
+    pub role: i32,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -955,6 +1186,12 @@ pub enum EntryKind {
     Edit = 11,
     /// An entry whose sender has recalled it: everything but its content. Written by the server only.
     Recalled = 12,
+    /// The group has another name or other attributes, or is dissolved. Written by the server only.
+    Group = 20,
+    /// Names something that is stored elsewhere: an image, a video, a map, a log.
+    Media = 21,
+    /// Where something is; telemetry, most often ephemeral.
+    Pose = 22,
     /// An emergency stop, and its release: sent with kind 56.
     Estop = 30,
     EstopRelease = 31,
@@ -979,6 +1216,9 @@ impl EntryKind {
             Self::Recall => "ENTRY_KIND_RECALL",
             Self::Edit => "ENTRY_KIND_EDIT",
             Self::Recalled => "ENTRY_KIND_RECALLED",
+            Self::Group => "ENTRY_KIND_GROUP",
+            Self::Media => "ENTRY_KIND_MEDIA",
+            Self::Pose => "ENTRY_KIND_POSE",
             Self::Estop => "ENTRY_KIND_ESTOP",
             Self::EstopRelease => "ENTRY_KIND_ESTOP_RELEASE",
         }
@@ -999,6 +1239,9 @@ impl EntryKind {
             "ENTRY_KIND_RECALL" => Some(Self::Recall),
             "ENTRY_KIND_EDIT" => Some(Self::Edit),
             "ENTRY_KIND_RECALLED" => Some(Self::Recalled),
+            "ENTRY_KIND_GROUP" => Some(Self::Group),
+            "ENTRY_KIND_MEDIA" => Some(Self::Media),
+            "ENTRY_KIND_POSE" => Some(Self::Pose),
             "ENTRY_KIND_ESTOP" => Some(Self::Estop),
             "ENTRY_KIND_ESTOP_RELEASE" => Some(Self::EstopRelease),
             _ => None,
@@ -1199,9 +1442,12 @@ pub struct ChangeMembers {
     pub client_message_id: ::prost::bytes::Bytes,
     #[prost(uint64, repeated, tag = "3")]
     pub add: ::prost::alloc::vec::Vec<u64>,
-    /// A member may always remove itself.
+    /// A member may always remove itself, unless it is the last owner of others.
     #[prost(uint64, repeated, tag = "4")]
     pub remove: ::prost::alloc::vec::Vec<u64>,
+    /// What those are who are added.
+    #[prost(enumeration = "Role", tag = "5")]
+    pub role: i32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MembersChanged {
@@ -1229,6 +1475,9 @@ pub struct MemberPage {
     pub membership_sequence: u64,
     #[prost(bool, tag = "3")]
     pub more: bool,
+    /// What each of `members` is, in their order.
+    #[prost(enumeration = "Role", repeated, tag = "4")]
+    pub roles: ::prost::alloc::vec::Vec<i32>,
 }
 /// Kind 26: the caller's conversations. Answered with ConversationPage (27).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1279,4 +1528,86 @@ pub struct OnlinePage {
     pub accounts: ::prost::alloc::vec::Vec<Account>,
     #[prost(bool, tag = "2")]
     pub more: bool,
+}
+/// Kind 36: what a group is, for its members. Answered with GroupDescription (37).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DescribeGroup {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub conversation_id: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GroupDescription {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub conversation_id: ::prost::bytes::Bytes,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// By rising key.
+    #[prost(message, repeated, tag = "3")]
+    pub attributes: ::prost::alloc::vec::Vec<Attribute>,
+    #[prost(bool, tag = "4")]
+    pub history_open: bool,
+    #[prost(uint64, tag = "5")]
+    pub created_at_ms: u64,
+    #[prost(uint64, tag = "6")]
+    pub head: u64,
+    /// The newest entry by which the group changed: members, roles, name, attributes, its end.
+    #[prost(uint64, tag = "7")]
+    pub membership_sequence: u64,
+    /// How many members there are, and how many of them are of these roles.
+    #[prost(uint32, tag = "8")]
+    pub members: u32,
+    #[prost(uint32, tag = "9")]
+    pub owners: u32,
+    #[prost(uint32, tag = "10")]
+    pub admins: u32,
+    #[prost(uint32, tag = "11")]
+    pub observers: u32,
+    /// What the asker is.
+    #[prost(enumeration = "Role", tag = "12")]
+    pub role: i32,
+}
+/// Kind 38: renames a group, changes its attributes, or dissolves it; an entry of its log. Answered
+/// with GroupChanged (39).
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ChangeGroup {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub conversation_id: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub client_message_id: ::prost::bytes::Bytes,
+    /// 1 to 128 characters; empty: unchanged.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// At most 64 attributes and 16 KiB in a group; a key has at most 64 bytes, a value 4,096.
+    #[prost(message, repeated, tag = "4")]
+    pub set: ::prost::alloc::vec::Vec<Attribute>,
+    /// Keys.
+    #[prost(string, repeated, tag = "5")]
+    pub unset: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// All members leave by this entry, and nothing comes after it. With nothing else.
+    #[prost(bool, tag = "6")]
+    pub dissolve: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GroupChanged {
+    /// The sequence number of the entry; 0 when nothing changed.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+}
+/// Kind 40: gives members other roles, all of them or none; an entry of the log. To hand a group on:
+/// the other becomes owner and the caller something else, in one request. Answered with
+/// RolesChanged (41).
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ChangeRoles {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub conversation_id: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub client_message_id: ::prost::bytes::Bytes,
+    #[prost(message, repeated, tag = "3")]
+    pub roles: ::prost::alloc::vec::Vec<RoleChange>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RolesChanged {
+    /// The sequence number of the entry; 0 when nothing changed.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
 }

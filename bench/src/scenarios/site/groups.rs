@@ -1,7 +1,7 @@
 //! The groups of a run: made before it, dissolved after it.
 
 use anyhow::Context as _;
-use client_sdk::{AccountId, ConversationId, SequenceNumber};
+use client_sdk::{AccountId, ConversationId, Role, SequenceNumber};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use service_kit::clock;
@@ -95,10 +95,9 @@ impl Site {
             }
         }
         let groups = std::mem::take(&mut self.groups);
-        let leaving = groups.iter().map(|(group, conversation)| {
-            let members: Vec<_> = group.members.iter().map(|(_, id)| *id).collect();
-            dissolve(&self.access, group.members[0].0, *conversation, members)
-        });
+        let leaving = groups
+            .iter()
+            .map(|(group, conversation)| dissolve(&self.access, group.members[0].0, *conversation));
         let left: Vec<_> = futures_util::stream::iter(leaving)
             .buffered(GROUPS_AT_ONCE)
             .collect()
@@ -124,10 +123,9 @@ impl Site {
         for account in 0..accounts {
             let (client, _events) = connect(&self.access, account).await?;
             for group in client.conversations().await? {
-                if group.name.starts_with(GROUP_PREFIX) {
-                    let members = client.members(group.id).await?;
-                    let members: Vec<_> = members.iter().map(|member| member.id).collect();
-                    client.change_members(group.id, &[], &members).await?;
+                // Who made it owns it, and is one of these.
+                if group.name.starts_with(GROUP_PREFIX) && group.role == Role::Owner {
+                    client.dissolve_group(group.id).await?;
                     dissolved += 1;
                 }
             }
@@ -166,10 +164,9 @@ async fn dissolve(
     access: &Access,
     creator: u32,
     conversation: ConversationId,
-    members: Vec<AccountId>,
 ) -> anyhow::Result<()> {
     let (client, _events) = connect(access, creator).await?;
-    client.change_members(conversation, &[], &members).await?;
+    client.dissolve_group(conversation).await?;
     client.close().await;
     Ok(())
 }

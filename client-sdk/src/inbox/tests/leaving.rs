@@ -32,6 +32,7 @@ fn leave_entry() -> Entry {
         kind: EntryKind::Membership,
         content: Some(Content::Membership(protocol::wire::MembershipChange {
             changes,
+            roles: vec![],
         })),
         ..entry(LEAVE)
     }

@@ -233,6 +233,9 @@ impl Cluster {
                 | Content::Membership(_)
                 | Content::Recall(_)
                 | Content::Edit(_)
+                | Content::Group(_)
+                | Content::Media(_)
+                | Content::Pose(_)
                 | Content::Estop(_)
                 | Content::EstopRelease(_) => None,
             })

@@ -1,6 +1,6 @@
-//! What readers find.
+//! What the readers answer with. Not here: what is made of it.
 
-use protocol::wire::{Account, Entry, MemberMarks};
+use protocol::wire::{Account, Entry, GroupDescription, MemberMarks, Role};
 use protocol::{AccountId, SequenceNumber};
 
 use crate::read::Stay;
@@ -23,12 +23,27 @@ pub struct History {
 /// Who is in a conversation, a page of it.
 #[derive(Debug)]
 pub struct MemberRows {
-    /// By rising id, without capabilities.
-    pub members: Vec<Account>,
+    /// By rising id, without capabilities; and what each is.
+    pub members: Vec<(Account, Role)>,
     /// The newest membership entry.
     pub membership: SequenceNumber,
     /// The newest entry.
     pub head: SequenceNumber,
+    /// It has been dissolved.
+    pub is_dissolved: bool,
+}
+
+/// The answer to whoever asks what a group is.
+#[derive(Debug)]
+pub enum Described {
+    /// There is no such conversation.
+    Unknown,
+    /// It has been dissolved.
+    Dissolved,
+    /// The asker is not a member.
+    ToAStranger,
+    /// To a member.
+    ToAMember(Box<GroupDescription>),
 }
 
 /// Which entry, and who comes after whom.
