@@ -140,6 +140,8 @@ const fn is_retryable(code: ErrorCode) -> bool {
         | ErrorCode::LimitReached
         | ErrorCode::Internal
         | ErrorCode::OtherHistory
+        | ErrorCode::StaleEpoch
+        | ErrorCode::NoSuchCommand
         | ErrorCode::NoSuchEntry => false,
     }
 }
