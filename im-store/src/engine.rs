@@ -17,6 +17,7 @@ use thiserror::Error;
 
 pub use self::found::{History, Lacking, LackingRows, MemberRows};
 use crate::backup::BackupError;
+use crate::command::{CommandChore, CommandDone, CommandReaders};
 use crate::events;
 use crate::read::Span;
 use crate::retention::{Kept, Log};
@@ -58,7 +59,7 @@ pub trait Engine: Send + 'static {
 }
 
 /// Reads beside the writer. Clones share their connections.
-pub trait Readers: Clone + Send + Sync + 'static {
+pub trait Readers: CommandReaders + Clone + Send + Sync + 'static {
     /// Waits until nobody reads, and closes.
     fn close(&self) -> impl Future<Output = ()> + Send;
 
@@ -208,10 +209,7 @@ pub enum EngineError {
     #[error("there is no room left on the database's disk")]
     Full(#[source] sqlx::Error),
     /// Nothing can be stored in it.
-    #[error(
-        "the database's file cannot be opened for writing: look at its path, its permissions, and \
-         whether its disk is read-only"
-    )]
+    #[error("the database's file cannot be written: look at its path, permissions, and disk")]
     NotWritable(#[source] sqlx::Error),
     /// A row that no build of ours writes.
     #[error("the database is damaged: {0}")]
@@ -271,6 +269,8 @@ pub enum Chore {
         /// What it says.
         card: CapabilityCard,
     },
+    /// Of commands.
+    Command(CommandChore),
     /// Raises marks. They only rise, belong to members only, and never pass the head.
     RaiseMarks(Vec<RaisedMark>),
     /// Drops the oldest entries, if `from` still is the last that is gone. The head stays.
@@ -334,6 +334,8 @@ pub enum Done {
     Group(ConversationId),
     /// Of [`Chore::EnsureAccount`].
     Account(Account),
+    /// Of [`Chore::Command`].
+    Command(CommandDone),
     /// Of [`Chore::ForgetIds`]: so many.
     Forgotten(u64),
     /// Of the others.
@@ -358,7 +360,7 @@ pub(crate) fn no_such_account(account: AccountId) -> Refusal {
     )
 }
 
-/// SQL has signed integers only; the bits are kept, and ids and numbers stay far below 2^63.
+/// SQL has signed integers only; the bits are kept, and ours stay far below 2^63.
 pub(crate) const fn integer(number: u64) -> i64 {
     number.cast_signed()
 }

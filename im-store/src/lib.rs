@@ -1,13 +1,17 @@
 //! The store: gives each message its number and keeps it, in one transaction.
 //!
-//! Read in this order. Pure: [`shard`] decides a batch, [`read`] what one account may see,
+//! Read in this order. Pure: [`shard`] decides a batch, [`command`] what becomes of commands,
+//! [`read`] what one account may see,
 //! [`retention`] what is kept, [`generation`] what is said of another history. The database:
 //! [`engine`] is what we ask of it, [`sqlite`] and [`mysql`] answer. The tasks: [`writer`] gathers
 //! what arrived while the previous commit ran (and [`cache`] is what it remembers), [`stream`] tells
-//! the router, [`marks`] writes behind, [`upkeep`] drops what is no longer kept. The shell:
-//! [`service`], [`config`], and [`tier`], which wires them. Beside serving: [`backup`].
+//! the router, [`marks`] and [`reports`] write together, [`desk`] gives orders to robots,
+//! [`upkeep`] drops what is no longer kept. The shell:
+//! [`service`], [`command_service`], [`config`], and [`tier`], which wires them. Beside serving: [`backup`].
 
 pub mod shard;
+
+pub mod command;
 
 pub mod generation;
 pub mod read;
@@ -21,10 +25,13 @@ pub mod sqlite;
 pub mod cache;
 pub mod writer;
 
+pub mod desk;
 pub mod marks;
+pub mod reports;
 pub mod stream;
 pub mod upkeep;
 
+pub mod command_service;
 pub mod config;
 pub mod service;
 pub mod tier;

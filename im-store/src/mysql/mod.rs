@@ -1,8 +1,8 @@
 //! The MySQL-protocol engine: one server or a cluster, several stores; InnoDB syncs at every commit.
 //!
 //! [`MySqlEngine`] is the writer's one connection, to one host until that fails: `batch` looks up
-//! and commits messages, `amend` takes back and drops, `chores` does the rare writes, `schema` the
-//! tables, `backup` copies them, `session` has the settings. [`MySqlReaders`] are the connections
+//! and commits messages, `amend` takes back and drops, `chores` does the rare writes, `commands`
+//! those of commands, `schema` the tables, `backup` copies them, `session` has the settings. [`MySqlReaders`] are the connections
 //! that only read. Whatever another owner was in the way of (deadlock, lock wait,
 //! certification, a key that is taken) is *lost*, at COMMIT too, and decided anew. What becomes of
 //! a message is decided in [`crate::shard`].
@@ -12,9 +12,12 @@ mod amend;
 pub(crate) mod backup;
 mod batch;
 mod chores;
+mod command_readers;
+mod commands;
 mod estops;
 mod hosts;
 mod lease;
+mod outcomes;
 mod pages;
 mod readers;
 mod schema;

@@ -55,7 +55,7 @@ const LACKING: &str = "SELECT m.account, COALESCE(k.delivered, 0), COALESCE(k.`r
 /// Reads on one host. Clones share the connections.
 #[derive(Debug, Clone)]
 pub(super) struct HostReaders {
-    pool: MySqlPool,
+    pub(super) pool: MySqlPool,
 }
 
 impl HostReaders {
@@ -70,7 +70,7 @@ impl HostReaders {
     }
 
     /// All rows of one statement.
-    async fn all<'q, O>(
+    pub(super) async fn all<'q, O>(
         &self,
         question: QueryAs<'q, MySql, O, MySqlArguments>,
     ) -> Result<Vec<O>, EngineError>

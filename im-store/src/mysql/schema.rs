@@ -12,12 +12,13 @@ use crate::backup::{Column, ColumnKind, Table};
 use crate::engine::EngineError;
 
 /// What leads from each version to the next, beginning with an empty database.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
     include_str!("schema/5.sql"),
+    include_str!("schema/6.sql"),
 ];
 
 /// The version that this build writes.

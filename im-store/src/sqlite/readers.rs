@@ -50,7 +50,7 @@ const LACKING: &str = "SELECT m.account, COALESCE(k.delivered, 0), COALESCE(k.re
 /// Reads. Clones share the connections.
 #[derive(Debug, Clone)]
 pub struct SqliteReaders {
-    pool: SqlitePool,
+    pub(super) pool: SqlitePool,
     pages: Pages,
 }
 
