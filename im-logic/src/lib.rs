@@ -2,8 +2,9 @@
 //!
 //! Read in this order. [`send`] decides, without waiting, whether a message may be sent; [`members`]
 //! and [`directory`] are what it knows, [`lanes`] keeps the order of what has to wait for more, and
-//! [`dispatch`] carries it out, [`estop`] in an emergency. Then who somebody is, [`authenticate`], and everything that is
-//! asked more rarely: [`groups`], [`listing`], [`accounts`], [`history`], [`online`]. The shell: [`store`],
+//! [`dispatch`] carries it out, [`estop`] in an emergency. Then who somebody is, [`authenticate`],
+//! and everything that is asked more rarely: [`groups`], [`commands`], [`listing`], [`accounts`],
+//! [`history`], [`online`]. The shell: [`store`],
 //! [`node`], [`service`], [`config`].
 
 pub mod send;
@@ -18,6 +19,7 @@ pub mod estop;
 pub mod authenticate;
 
 pub mod accounts;
+pub mod commands;
 pub mod groups;
 pub mod history;
 pub mod listing;
