@@ -6,12 +6,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use thiserror::Error;
 
 use crate::authority::TokenKind;
+use crate::command::CommandCommand;
 use crate::demo::DemoOptions;
 use crate::estop::{EstopCommand, StopOptions};
 use crate::ports::PortOptions;
 use crate::state::State;
 use crate::up::UpOptions;
-use crate::{access, backup, chat, demo, estop, fleet, process, up, upkeep};
+use crate::{access, backup, chat, command, demo, estop, fleet, process, up, upkeep};
 
 /// A development cluster on this machine: starts it, watches it, talks to it, shows it at work.
 #[derive(Debug, Parser)]
@@ -108,6 +109,18 @@ pub enum Command {
     History {
         /// The name of the group
         group: String,
+        /// Who.
+        #[command(flatten)]
+        operator: OperatorOption,
+        /// Where.
+        #[command(flatten)]
+        state: StateOption,
+    },
+    /// Sends one command to many robots, and says what becomes of it at each
+    Command {
+        /// What.
+        #[command(subcommand)]
+        command: CommandCommand,
         /// Who.
         #[command(flatten)]
         operator: OperatorOption,
@@ -295,6 +308,11 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
             operator,
             state,
         } => chat::history(&state.folder(), &operator.operator, &group).await,
+        Command::Command {
+            command,
+            operator,
+            state,
+        } => command::run(&state.folder(), &operator.operator, command).await,
         Command::Robots {
             group,
             fleet,
@@ -338,6 +356,10 @@ mod tests {
             "swarm chat yard --create --as ana",
             "swarm history demo",
             "swarm robots",
+            "swarm command --as ana send sweep --group yard --within 5 --json",
+            "swarm command send sweep --robots r1,r2 --arguments {} --no-wait",
+            "swarm command status 018bcfe5-687b-829b-85dc-905096412341/1/1 --json",
+            "swarm command cancel 018bcfe5-687b-829b-85dc-905096412341/1/1 --reason x",
             "swarm credential robot lift-1",
             "swarm estop --group yard --reason x --as ana",
             "swarm estop --fleet --wait 2 --state /tmp/x",
@@ -360,6 +382,9 @@ mod tests {
             "swarm estop --fleet --group yard",
             "swarm estop release",
             "swarm estop release 7",
+            "swarm command send sweep",
+            "swarm command send sweep --group yard --robots r1",
+            "swarm command status yard",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
