@@ -14,7 +14,8 @@
 //! ([`meter`]); `books`, `hall` and [`traffic`], the load process; [`crowd`], its coordinator;
 //! [`verdict`] and [`search`], which judge; and [`load`], which joins them. Connections that say
 //! nothing: [`held`], and [`idle`], which holds them; [`storm`] and [`back`], which make them at
-//! once; [`bare`], what they are compared with. [`estop`] stops robots under load. [`catch_up`] and [`growth`] have clusters of their
+//! once; [`bare`], what they are compared with. [`estop`] stops robots under load. One command to
+//! many: [`command`]. It, [`catch_up`] and [`growth`] have clusters of their
 //! own, whose histories they fill directly.
 
 pub mod processes;
@@ -43,6 +44,7 @@ pub mod idle;
 
 pub mod back;
 pub mod catch_up;
+pub mod command;
 pub mod estop;
 pub mod growth;
 pub mod storm;
