@@ -1,11 +1,11 @@
 //! What waits for one client, in lanes: emergency stops first, then answers, then orders, then entries
-//! by priority, then ephemeral
-//! messages. Bounded: a client that does not read as fast as its conversations run is told their
+//! by priority, then ephemeral messages. Bounded: a client that does not read as fast as its conversations run is told their
 //! heads instead of their entries, and pulls. Pushes of a conversation leave in strictly rising
 //! order: an older one is dropped, a gap is passed on.
 //!
 //! Pure. Not here: the socket.
 
+mod ephemeral;
 mod orders;
 mod told;
 mod urgent;
@@ -257,37 +257,6 @@ impl Outbox {
         }
     }
 
-    /// An order, or news of one. `false`: there is no room, and it is given again or asked for.
-    #[must_use]
-    pub fn order(&mut self, order: Order) -> bool {
-        self.orders.push(order)
-    }
-
-    /// An ephemeral message: only the newest of its key is kept.
-    pub fn ephemeral(&mut self, key: EphemeralKey, frame: SharedFrame) -> Put {
-        self.ephemeral_bytes += frame.len();
-        let mut replaced = 0;
-        if let Some(old) = self.ephemeral.insert(key.clone(), frame) {
-            self.ephemeral_bytes -= old.len();
-            replaced += 1;
-        } else {
-            self.ephemeral_order.push_back(key);
-        }
-        while self.ephemeral_order.len() > EPHEMERAL_MAX
-            || self.ephemeral_bytes > EPHEMERAL_BYTES_MAX
-        {
-            if self.pop_ephemeral().is_none() {
-                break;
-            }
-            replaced += 1;
-        }
-        if replaced == 0 {
-            Put::Queued
-        } else {
-            Put::Replaced(replaced)
-        }
-    }
-
     /// The next frame to write, as it travels. `now_ms` is the clock since the epoch.
     pub fn pop(&mut self, now_ms: u64, zstd: bool) -> Option<Bytes> {
         if self.is_open
@@ -313,13 +282,6 @@ impl Outbox {
         }
         let frame = self.pop_ephemeral()?;
         Some(frame.bytes(zstd).clone())
-    }
-
-    fn pop_ephemeral(&mut self) -> Option<SharedFrame> {
-        let key = self.ephemeral_order.pop_front()?;
-        let frame = self.ephemeral.remove(&key)?;
-        self.ephemeral_bytes -= frame.len();
-        Some(frame)
     }
 
     /// Drops everything but the answers, for a session that ends. Returns how many frames.

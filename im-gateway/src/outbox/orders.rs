@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use protocol::limits::FRAME_HEADER_BYTES;
 
+use super::Outbox;
 use crate::events;
 use crate::shared_frame::SharedFrame;
 
@@ -28,6 +29,14 @@ pub struct Order {
     pub frame: SharedFrame,
     /// Not written after this, in milliseconds since the epoch; 0: no deadline.
     pub deliver_before_ms: u64,
+}
+
+impl Outbox {
+    /// An order, or news of one. `false`: there is no room, and it is given again or asked for.
+    #[must_use]
+    pub fn order(&mut self, order: Order) -> bool {
+        self.orders.push(order)
+    }
 }
 
 #[derive(Debug, Default)]
