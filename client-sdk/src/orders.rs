@@ -35,6 +35,9 @@ use crate::error::Error;
 /// it again.
 const ORDERS_WAITING_MAX: usize = 256;
 
+/// What is said of an order while an emergency stop is in force.
+const STOPPED: &str = "an emergency stop is in force";
+
 /// Why an order cannot be begun.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -42,6 +45,9 @@ pub enum NotBegun {
     /// It is over already: cancelled, expired, or superseded.
     #[error("the order is over: {}", command::name(*.0))]
     Over(OutcomeState),
+    /// An emergency stop is in force.
+    #[error("an emergency stop is in force")]
+    Stopped,
     /// The server has no such order any more.
     #[error("the server does not know the order")]
     Unknown,
@@ -227,11 +233,17 @@ impl Order {
                     .end_later(self.end(OutcomeState::Expired, late, ""));
                 return Err(NotBegun::Over(OutcomeState::Expired));
             }
+            if self.desk.client.is_stopped() {
+                self.is_over = true;
+                self.desk
+                    .end_later(self.end(OutcomeState::Rejected, STOPPED, ""));
+                return Err(NotBegun::Stopped);
+            }
             let said = self.end(OutcomeState::Accepted, "", "");
             let answer = tokio::time::timeout_at(self.deadline, self.desk.say(&said)).await;
             match answer {
                 Ok(Ok(OutcomeState::Accepted | OutcomeState::Running))
-                    if !self.remaining().is_zero() =>
+                    if !self.remaining().is_zero() && !self.desk.client.is_stopped() =>
                 {
                     self.is_accepted = true;
                     return Ok(());

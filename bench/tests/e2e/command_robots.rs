@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bench::wait;
+use client_sdk::estop::Scope;
 use client_sdk::{
     AccountId, CommandKey, ErrorCode, NewCommand, OutcomeState, Targets, new_message_id,
 };
@@ -199,5 +200,21 @@ async fn only_who_may_commands_sees_and_cancels() {
     wait::until(async || (one.begun() == 1).then_some(()))
         .await
         .unwrap();
+    fleet.stop().await;
+}
+
+/// While a stop is in force a robot begins nothing, and says so.
+#[tokio::test]
+async fn a_stopped_robot_rejects_commands() {
+    let fleet = Fleet::with(&["r1"]).await;
+    let one = fleet.robot("r1").await;
+    let stop = fleet.ana.client.estop(Scope::Group(fleet.group), "有人");
+    wait::until(async || one.client.is_stopped().then_some(()))
+        .await
+        .unwrap();
+    let ended = ends(&mut fleet.send("sweep", LONG).await).await;
+    assert_eq!(ended[&one.id()].0, OutcomeState::Rejected);
+    assert_eq!(one.begun(), 0);
+    drop(stop);
     fleet.stop().await;
 }

@@ -10,9 +10,9 @@ use protocol::wire::{self, OutcomeState};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::Order;
 use super::desk::Desk;
 use super::ledger::End;
+use super::{Order, STOPPED};
 use crate::command::news::Given;
 use crate::error::Error;
 use crate::events;
@@ -55,6 +55,8 @@ struct Known {
     is_active: bool,
     /// It has ended.
     has_end: bool,
+    /// An emergency stop is in force.
+    is_stopped: bool,
     /// The robot has seen no newer epoch of its plan.
     is_of_newest_epoch: bool,
 }
@@ -86,6 +88,9 @@ fn fate(known: Known) -> Fate {
             OutcomeState::Expired,
             "the deadline passed before it was begun",
         );
+    }
+    if known.is_stopped {
+        return Fate::Say(OutcomeState::Rejected, STOPPED);
     }
     if !known.is_of_newest_epoch {
         return Fate::Say(
@@ -185,6 +190,7 @@ impl Clerk {
             is_late: deadline <= Instant::now(),
             is_active: self.desk.is_active(id),
             has_end: self.desk.ledger.lock().end_of(id).is_some(),
+            is_stopped: self.desk.client.is_stopped(),
             is_of_newest_epoch: true,
         };
         let mut fate = fate(known);
@@ -263,6 +269,7 @@ mod tests {
         is_late: false,
         is_active: false,
         has_end: false,
+        is_stopped: false,
         is_of_newest_epoch: true,
     };
 
@@ -293,6 +300,11 @@ mod tests {
             ..NEW
         };
         assert_eq!(fate(cancelled), Fate::Nothing);
+        let stopped = Known {
+            is_stopped: true,
+            ..NEW
+        };
+        assert_eq!(fate(stopped), Fate::Say(OutcomeState::Rejected, STOPPED));
         let older = Known {
             is_of_newest_epoch: false,
             ..NEW
