@@ -5,8 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ConfigBuilder};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -36,20 +38,29 @@ impl Dialler {
         ca: &Path,
         alpn: Option<&str>,
     ) -> anyhow::Result<Self> {
-        let mut roots = rustls::RootCertStore::empty();
-        let authority = CertificateDer::from_pem_file(ca);
-        roots.add(authority.with_context(|| format!("no certificate in {}", ca.display()))?)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let mut tls = trusting(ca)?.with_no_client_auth();
         tls.alpn_protocols = alpn.iter().map(|name| name.as_bytes().into()).collect();
         Ok(Self {
             address,
             name: ServerName::try_from(server_name.to_owned())?,
             tls: TlsConnector::from(Arc::new(tls)),
             line_before_tls: false,
+        })
+    }
+
+    /// The same with a client certificate and its key, in PEM. `ca` as in [`Dialler::new`].
+    ///
+    /// # Errors
+    /// When they are none.
+    pub fn with_certificate(self, ca: &Path, certificate: &str, key: &str) -> anyhow::Result<Self> {
+        let chain = CertificateDer::pem_slice_iter(certificate.as_bytes());
+        let chain = chain.collect::<Result<Vec<_>, _>>()?;
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
+        let mut tls = trusting(ca)?.with_client_auth_cert(chain, key)?;
+        tls.alpn_protocols = self.tls.config().alpn_protocols.clone();
+        Ok(Self {
+            tls: TlsConnector::from(Arc::new(tls)),
+            ..self
         })
     }
 
@@ -82,4 +93,15 @@ impl Dialler {
         let connecting = self.tls.connect(self.name.clone(), tcp);
         connecting.await.context("TLS fails")
     }
+}
+
+/// Trusts the authority in this file.
+fn trusting(ca: &Path) -> anyhow::Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
+    let mut roots = rustls::RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file(ca);
+    roots.add(authority.with_context(|| format!("no certificate in {}", ca.display()))?)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?;
+    Ok(builder.with_root_certificates(roots))
 }

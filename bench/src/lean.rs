@@ -86,6 +86,8 @@ pub enum Told<'a> {
     },
     /// An ephemeral message (an `im.v1.Ephemeral`).
     Ephemeral(&'a [u8]),
+    /// Orders that are pushed (an `im.v1.OrderPage`).
+    Orders(&'a [u8]),
     /// The server will close this connection: connect again if `reconnect`.
     GoAway {
         /// Whether to come back at all.

@@ -14,9 +14,9 @@
 //! ([`meter`]); `books`, `hall` and [`traffic`], the load process; [`crowd`], its coordinator;
 //! [`verdict`] and [`search`], which judge; and [`load`], which joins them. Connections that say
 //! nothing: [`held`], and [`idle`], which holds them; [`storm`] and [`back`], which make them at
-//! once; [`bare`], what they are compared with. [`estop`] stops robots under load. [`lone`],
-//! [`catch_up`] and [`growth`] have clusters of their own; the last two fill their histories
-//! directly.
+//! once; [`bare`], what they are compared with. [`estop`] stops robots under load, [`command`] is one
+//! command to many. [`lone`], [`catch_up`] and [`growth`] have clusters of their own; the last two
+//! fill their histories directly.
 
 pub mod processes;
 pub mod row;
@@ -44,6 +44,7 @@ pub mod idle;
 
 pub mod back;
 pub mod catch_up;
+pub mod command;
 pub mod estop;
 pub mod growth;
 pub mod lone;

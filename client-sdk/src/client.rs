@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use protocol::limits::ESTOPS_MAX;
-use protocol::{AccountId, ConversationId, SequenceNumber, SessionId};
+use protocol::{AccountId, ClientMessageId, ConversationId, SequenceNumber, SessionId};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use self::estops::EstopHandle;
@@ -128,10 +128,28 @@ impl Client {
         self.inner.shared.session()
     }
 
+    /// How far the server's clock is ahead of this machine's, in milliseconds, as the heartbeat has
+    /// measured it.
+    #[must_use]
+    pub fn clock_offset_ms(&self) -> i64 {
+        let (server, own) = (self.server_time_ms(), crate::clock::unix_ms());
+        let ahead = i128::from(server) - i128::from(own);
+        i64::try_from(ahead).unwrap_or(i64::MAX)
+    }
+
     /// The server's clock, as of its last word, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn server_time_ms(&self) -> u64 {
         self.inner.shared.server_time_ms()
+    }
+
+    /// A fresh id of the server's time.
+    pub(crate) fn new_message_id(&self) -> ClientMessageId {
+        self.inner.shared.new_message_id()
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
     }
 
     /// What the client has counted.

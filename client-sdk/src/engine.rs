@@ -282,7 +282,7 @@ impl Engine {
 
     /// The client ends, after its sends: everybody who waits is told what is known.
     pub(crate) fn end(&mut self, reason: CloseReason) {
-        self.shared.set_session(None);
+        self.shared.end_sessions();
         self.session = None;
         for (reply, error) in self.requests.close() {
             reply.settle(Err(error));

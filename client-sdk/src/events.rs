@@ -191,3 +191,8 @@ pub(crate) fn command_ignored(conversation: ConversationId, sequence: SequenceNu
 pub(crate) fn report_refused(conversation: ConversationId, error: &dyn std::fmt::Display) {
     tracing::warn!(%conversation, %error, "could not report what became of a command");
 }
+
+/// A crash could make the robot forget an epoch, or say that an order failed that it has finished.
+pub(crate) fn ledger_failed(error: &std::io::Error) {
+    tracing::warn!(%error, "the ledger of orders was not written");
+}

@@ -11,7 +11,7 @@
 //! [`estop`]; the pure
 //! machines `inbox` (and `ahead`, which reads pages before it wants them), `outbox`, `scribe` (what is written into the [`journal`]), `requests` and
 //! `marks`; `engine`, which joins them; `connection` and `driver`, the shell around it; then
-//! [`robot`] and [`testing`].
+//! [`command`] and [`orders`]; [`robot`] and [`testing`].
 
 pub mod config;
 pub mod error;
@@ -19,12 +19,14 @@ pub mod estop;
 pub mod message;
 
 pub mod client;
+pub mod command;
 pub mod incoming;
 
 mod ahead;
 mod inbox;
 pub mod journal;
 mod marks;
+mod offset;
 mod outbox;
 mod requests;
 mod scribe;
@@ -40,6 +42,7 @@ mod driver;
 mod events;
 mod tls;
 
+pub mod orders;
 pub mod robot;
 #[cfg(feature = "simulation")]
 pub mod simulation;
@@ -57,6 +60,10 @@ pub use protocol::{
 pub use client::{
     Client, EstopHandle, Found, Group, GroupUpdate, Member, NewGroup, Search, SendHandle,
 };
+pub use command::{
+    CommandKey, CommandPage, CommandWatch, Epoch, NewCommand, Outcome, OutcomeCounts, OutcomeState,
+    Targets,
+};
 pub use config::{CaSource, ClientConfig, Credential, MarkPolicy, StartFrom};
 pub use error::{ConfigError, Error, SendError};
 pub use events::Stats;
@@ -65,4 +72,5 @@ pub use message::{
     Account, Conversation, Entry, Ephemeral, LackingPage, MemberMarks, Message, Outgoing, PullPage,
     Receipt, Relation, new_message_id,
 };
+pub use orders::{NotBegun, Order, OrderLedger, Orders};
 pub use robot::{ActionContext, ActionError, Robot};

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::{ClientMessageId, ConversationId, SessionId};
-use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::clock;
+use crate::command::news::News;
 use crate::config::ClientConfig;
 use crate::error::{Error, SendError};
 use crate::estop::{Handler, Latch, Sent};
@@ -40,6 +41,11 @@ pub(crate) struct Shared {
     /// Whoever waits for a stop of its own to go out.
     stops_to_go: Mutex<HashMap<ClientMessageId, oneshot::Sender<Sent>>>,
     wants_probe: AtomicBool,
+    /// What is pushed of commands and orders.
+    pub(crate) commands: News,
+    /// The present session, for whoever waits for the next; 0: none; `u64::MAX`: the client has
+    /// ended.
+    pub(crate) sessions: watch::Sender<u64>,
     /// 0: not connected.
     session: AtomicU64,
     started: Instant,
@@ -67,6 +73,8 @@ impl Shared {
             has_waiting_stops: AtomicBool::new(false),
             stops_to_go: Mutex::default(),
             wants_probe: AtomicBool::new(false),
+            commands: News::default(),
+            sessions: watch::channel(0).0,
             session: AtomicU64::new(0),
             started: Instant::now(),
             started_at_ms: AtomicU64::new(clock::unix_ms()),
@@ -81,8 +89,15 @@ impl Shared {
     }
 
     pub(crate) fn set_session(&self, session: Option<SessionId>) {
-        self.session
-            .store(session.map_or(0, |id| id.0), Ordering::Relaxed);
+        let id = session.map_or(0, |id| id.0);
+        self.session.store(id, Ordering::Relaxed);
+        self.sessions.send_replace(id);
+    }
+
+    /// There is no session any more, and will be none.
+    pub(crate) fn end_sessions(&self) {
+        self.set_session(None);
+        self.sessions.send_replace(u64::MAX);
     }
 
     /// There are stops for the handler.

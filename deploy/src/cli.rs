@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use thiserror::Error;
 
 use crate::authority::TokenKind;
+use crate::command::CommandCommand;
 use crate::demo::DemoOptions;
 use crate::estop::{EstopCommand, StopOptions};
 use crate::group::GroupCommand;
@@ -13,7 +14,9 @@ use crate::ports::PortOptions;
 use crate::search::SearchOptions;
 use crate::state::State;
 use crate::up::UpOptions;
-use crate::{access, backup, chat, demo, estop, fleet, group, process, search, up, upkeep};
+use crate::{
+    access, backup, chat, command, demo, estop, fleet, group, process, search, up, upkeep,
+};
 
 /// A development cluster on this machine: starts it, watches it, talks to it, shows it at work.
 #[derive(Debug, Parser)]
@@ -137,6 +140,18 @@ pub enum Command {
         /// Print JSON
         #[arg(long, global = true)]
         json: bool,
+        /// Who.
+        #[command(flatten)]
+        operator: OperatorOption,
+        /// Where.
+        #[command(flatten)]
+        state: StateOption,
+    },
+    /// Sends one command to many robots, and says what becomes of it at each
+    Command {
+        /// What.
+        #[command(subcommand)]
+        command: CommandCommand,
         /// Who.
         #[command(flatten)]
         operator: OperatorOption,
@@ -335,6 +350,11 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
             operator,
             state,
         } => group::run(&state.folder(), &operator.operator, command, json).await,
+        Command::Command {
+            command,
+            operator,
+            state,
+        } => command::run(&state.folder(), &operator.operator, command).await,
         Command::Robots {
             group,
             fleet,

@@ -5,7 +5,7 @@
 //!
 //! Read in this order: [`cli`]; [`state`], [`authority`], [`tiers`], [`addresses`], [`ports`],
 //! [`supervisor`] and [`up`], which make a cluster; [`access`], [`upkeep`], [`backup`] over
-//! [`archive`], [`chat`], [`estop`] and [`render`], by which a person uses it;
+//! [`archive`], [`chat`], [`command`], [`estop`] and [`render`], by which a person uses it;
 //! [`world`], [`floor`], [`fleet`], [`recorder`], [`goal`], [`story`], [`audit`],
 //! [`report`] and [`demo`], which show it at
 //! work and count what was said.
@@ -34,6 +34,7 @@ pub mod archive;
 pub mod backup;
 
 pub mod chat;
+pub mod command;
 pub mod group;
 pub mod render;
 pub mod search;

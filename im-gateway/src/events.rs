@@ -256,3 +256,17 @@ pub(crate) fn estops_not_kept(error: &dyn Display) {
     metrics::counter!("im_gateway_estop_writes_failed_total").increment(1);
     tracing::error!(%error, "the emergency stops in force are not kept on disk");
 }
+
+pub(crate) fn orders_passed(sessions: usize) {
+    metrics::counter!("im_gateway_orders_total").increment(sessions as u64);
+}
+
+/// The session reads too slowly: it is given the order again, or asks.
+pub(crate) fn orders_dropped() {
+    metrics::counter!("im_gateway_orders_dropped_total").increment(1);
+}
+
+/// An order that waited beyond its deadline is not handed over.
+pub(crate) fn order_expired() {
+    metrics::counter!("im_gateway_orders_expired_total").increment(1);
+}

@@ -9,7 +9,7 @@ use protocol::wire::{AccountKind, Pong};
 use protocol::{AccountId, ConversationId, Frame, SequenceNumber, SessionId};
 
 use crate::events;
-use crate::outbox::{EphemeralKey, Outbox, Push, Put, UrgentKey};
+use crate::outbox::{EphemeralKey, Order, Outbox, Push, Put, UrgentKey};
 use crate::shared_frame::SharedFrame;
 
 /// One session. Everybody may put something into its outbox; its connection alone takes it out.
@@ -85,6 +85,14 @@ impl SessionHandle {
     /// Where gateways live from now on.
     pub fn gateways(&self, list: SharedFrame) {
         self.outbox.lock().gateways(list);
+        self.connection.wake();
+    }
+
+    /// An order, or news of one.
+    pub fn order(&self, order: Order) {
+        if !self.outbox.lock().order(order) {
+            events::orders_dropped();
+        }
         self.connection.wake();
     }
 

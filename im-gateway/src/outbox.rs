@@ -1,10 +1,12 @@
-//! What waits for one client, in lanes: emergency stops first, then answers, then entries by priority, then ephemeral
-//! messages. Bounded: a client that does not read as fast as its conversations run is told their
+//! What waits for one client, in lanes: emergency stops first, then answers, then orders, then entries
+//! by priority, then ephemeral messages. Bounded: a client that does not read as fast as its conversations run is told their
 //! heads instead of their entries, and pulls. Pushes of a conversation leave in strictly rising
 //! order: an older one is dropped, a gap is passed on.
 //!
 //! Pure. Not here: the socket.
 
+mod ephemeral;
+mod orders;
 mod told;
 mod urgent;
 mod waiting;
@@ -17,7 +19,9 @@ use protocol::kind::client;
 use protocol::wire::{Pong, Priority};
 use protocol::{AccountId, ConversationId, Frame, SequenceNumber};
 
-use self::told::{Order, Told};
+pub use self::orders::Order;
+use self::orders::Orders;
+use self::told::{Order as PushOrder, Told};
 use self::urgent::Urgent;
 pub use self::urgent::UrgentKey;
 use self::waiting::{Item, LANES, Waiting, lane};
@@ -97,6 +101,7 @@ pub struct Outbox {
     lanes: [VecDeque<ConversationId>; LANES],
     conversations: HashMap<ConversationId, Waiting>,
     told: Told,
+    orders: Orders,
     pushes: usize,
     push_bytes: usize,
     /// The newest list of gateways; an older one is no news any more.
@@ -179,6 +184,7 @@ impl Outbox {
             self.ephemeral = HashMap::new();
             self.ephemeral_order = VecDeque::new();
         }
+        self.orders.rest();
         self.told.rest();
     }
 
@@ -200,9 +206,9 @@ impl Outbox {
             || self.push_bytes + push.frame.len() > self.limits.bytes;
         let (conversation, last) = (push.conversation, push.last);
         match self.told.push(conversation, push.first, last) {
-            Order::Rising => {}
-            Order::Stale => return Put::Stale,
-            Order::HeadOnly => {
+            PushOrder::Rising => {}
+            PushOrder::Stale => return Put::Stale,
+            PushOrder::HeadOnly => {
                 self.head(conversation, last);
                 return Put::Lagging(0);
             }
@@ -251,31 +257,6 @@ impl Outbox {
         }
     }
 
-    /// An ephemeral message: only the newest of its key is kept.
-    pub fn ephemeral(&mut self, key: EphemeralKey, frame: SharedFrame) -> Put {
-        self.ephemeral_bytes += frame.len();
-        let mut replaced = 0;
-        if let Some(old) = self.ephemeral.insert(key.clone(), frame) {
-            self.ephemeral_bytes -= old.len();
-            replaced += 1;
-        } else {
-            self.ephemeral_order.push_back(key);
-        }
-        while self.ephemeral_order.len() > EPHEMERAL_MAX
-            || self.ephemeral_bytes > EPHEMERAL_BYTES_MAX
-        {
-            if self.pop_ephemeral().is_none() {
-                break;
-            }
-            replaced += 1;
-        }
-        if replaced == 0 {
-            Put::Queued
-        } else {
-            Put::Replaced(replaced)
-        }
-    }
-
     /// The next frame to write, as it travels. `now_ms` is the clock since the epoch.
     pub fn pop(&mut self, now_ms: u64, zstd: bool) -> Option<Bytes> {
         if self.is_open
@@ -293,6 +274,9 @@ impl Outbox {
         if let Some(list) = self.gateways.take() {
             return Some(list.bytes(zstd).clone());
         }
+        if let Some(order) = self.orders.pop(now_ms, zstd) {
+            return Some(order);
+        }
         if let Some(frame) = self.pop_conversation(now_ms) {
             return Some(frame.bytes(zstd).clone());
         }
@@ -300,16 +284,9 @@ impl Outbox {
         Some(frame.bytes(zstd).clone())
     }
 
-    fn pop_ephemeral(&mut self) -> Option<SharedFrame> {
-        let key = self.ephemeral_order.pop_front()?;
-        let frame = self.ephemeral.remove(&key)?;
-        self.ephemeral_bytes -= frame.len();
-        Some(frame)
-    }
-
     /// Drops everything but the answers, for a session that ends. Returns how many frames.
     pub fn drop_all_but_answers(&mut self) -> usize {
-        let dropped = self.pushes + self.ephemeral.len();
+        let dropped = self.pushes + self.ephemeral.len() + self.orders.clear();
         let answers = std::mem::take(&mut self.answers);
         *self = Self {
             answer_bytes: self.answer_bytes,

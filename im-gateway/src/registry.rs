@@ -21,7 +21,7 @@ use protocol::{AccountId, ConversationId, Frame, SequenceNumber, SessionId};
 use tokio::time::Instant;
 
 use crate::handle::SessionHandle;
-use crate::outbox::{EphemeralKey, Push};
+use crate::outbox::{EphemeralKey, Order, Push};
 use crate::shared_frame::SharedFrame;
 use crate::view::{Move, Recipients, Tick, View};
 
@@ -366,6 +366,11 @@ impl Registry {
             }
         };
         Some(self.each_session(&to, tell))
+    }
+
+    /// An order, or news of one, for these accounts. Returns how many sessions it went to.
+    pub fn order(&self, accounts: &[AccountId], order: &Order) -> usize {
+        self.each_session(accounts, |session| session.order(order.clone()))
     }
 
     fn each_session(&self, accounts: &[AccountId], act: impl Fn(&SessionHandle)) -> usize {

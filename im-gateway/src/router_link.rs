@@ -1,4 +1,4 @@
-//! What the routers say, each in its order: methods 321 to 325 of `internal.proto`.
+//! What the routers say, each in its order: methods 321 to 326 of `internal.proto`.
 //!
 //! The one reader of these links is the one writer of entries into outboxes, which keeps every
 //! conversation in order. It never waits for an answer.
@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::kind::method;
-use protocol::wire::internal::{Fanout, FanoutEphemeral, HeadHints, MembershipMoved};
+use protocol::wire::internal::{Fanout, FanoutEphemeral, HeadHints, MembershipMoved, TellAccounts};
 use protocol::{AccountId, ConversationId, Refusal, SequenceNumber};
 use service_kit::peers::{PeerEvent, PeerEvents};
 use service_kit::rpc::{self, Urgent};
 use tokio::sync::mpsc;
 
 use crate::gateway::Gateway;
-use crate::outbox::EphemeralKey;
+use crate::outbox::{EphemeralKey, Order};
 use crate::registry::{Routes, Sent};
 use crate::shared_frame::SharedFrame;
 use crate::{events, notices};
@@ -68,6 +68,10 @@ fn take(gateway: &Arc<Gateway>, method: u16, body: Bytes) -> Result<(), Refusal>
         method::HEAD_HINTS => heads(gateway, rpc::decode(body)?),
         method::MEMBERSHIP_MOVED => moved(gateway, rpc::decode(body)?),
         method::FANOUT_EPHEMERAL => ephemeral(gateway, rpc::decode(body)?),
+        method::TELL_SESSIONS => {
+            tell(gateway, rpc::decode(body)?);
+            Ok(())
+        }
         method::RESYNC => {
             gateway.resync();
             Ok(())
@@ -85,6 +89,16 @@ fn fanout(gateway: &Arc<Gateway>, fanout: Fanout) -> Result<(), Refusal> {
         gateway.ask(push.conversation);
     }
     Ok(())
+}
+
+/// Orders for robots that are here, and news for those who sent them.
+fn tell(gateway: &Gateway, tell: TellAccounts) {
+    let accounts: Vec<_> = tell.account_ids.into_iter().map(AccountId).collect();
+    let order = Order {
+        frame: SharedFrame::new(tell.frame),
+        deliver_before_ms: tell.deliver_before_ms,
+    };
+    events::orders_passed(gateway.registry.order(&accounts, &order));
 }
 
 fn heads(gateway: &Arc<Gateway>, hints: HeadHints) -> Result<(), Refusal> {

@@ -4,8 +4,8 @@
 //! waiting, whether a message may be sent, [`word_rules`] and [`content`] what it may say;
 //! [`members`] and [`directory`] are what it knows, [`rates`] how much may be sent, [`lanes`] keeps
 //! the order of what has to wait for more, and [`dispatch`] carries it out, [`estop`] in an
-//! emergency. Then who somebody is, [`authenticate`], and everything that is
-//! asked more rarely: [`groups`], [`listing`], [`accounts`], [`history`], [`online`]. The shell: [`store`],
+//! emergency. Then who somebody is, [`authenticate`], and everything that is asked more rarely:
+//! [`groups`], [`commands`], [`listing`], [`accounts`], [`history`], [`online`]. The shell: [`store`],
 //! [`node`], [`service`], [`config`].
 
 pub mod permission;
@@ -25,6 +25,7 @@ pub mod estop;
 pub mod authenticate;
 
 pub mod accounts;
+pub mod commands;
 pub mod groups;
 pub mod history;
 pub mod listing;

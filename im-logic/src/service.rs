@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 
 use crate::accounts::Accounts;
 use crate::authenticate::Authentication;
+use crate::commands::Commands;
 use crate::config::{Config, RatesConfig};
 use crate::content::ContentRules;
 use crate::directory::Directory;
@@ -50,6 +51,7 @@ pub struct Service {
     online: Online,
     estops: Estops,
     store: Store,
+    commands: Commands,
 }
 
 /// What a service is made of.
@@ -155,6 +157,7 @@ impl Service {
             store: store.clone(),
             listing: Listing::new(Arc::clone(&directory), Arc::clone(&members), store.clone()),
             accounts: Accounts::new(parts.fleet, Arc::clone(&directory), store.clone()),
+            commands: Commands::new(Arc::clone(&directory), Arc::clone(&members), store.clone()),
             history: History::new(store),
             directory,
             members,
@@ -234,6 +237,12 @@ impl Service {
             }
             client::ANNOUNCE => reply(self.accounts.announce(caller, rpc::decode(body)?).await),
             client::FIND_ACCOUNTS => reply(self.accounts.find(caller, rpc::decode(body)?).await),
+            client::SEND_COMMAND => self.commands.send(caller, rpc::decode(body)?).await,
+            client::REPORT_OUTCOMES => self.commands.report(caller, rpc::decode(body)?).await,
+            client::CANCEL_COMMAND => self.commands.cancel(caller, rpc::decode(body)?).await,
+            client::GET_COMMAND => self.commands.get(caller, rpc::decode(body)?).await,
+            client::LIST_ORDERS => self.commands.orders(caller, rpc::decode(body)?).await,
+            client::TAKE_EPOCH => self.commands.take_epoch(caller, rpc::decode(body)?).await,
             client::LIST_ONLINE => reply(self.online.list(caller, rpc::decode(body)?).await),
             client::SEARCH_HISTORY => self.history.search(caller, rpc::decode(body)?).await,
             client::DESCRIBE_GROUP => self.groups.describe(caller, rpc::decode(body)?).await,

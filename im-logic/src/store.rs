@@ -54,6 +54,8 @@ pub struct Caller {
 pub enum To<'k> {
     /// The owner of this conversation, and nobody else.
     Owner(ConversationId),
+    /// The owner of what has this key.
+    Key(&'k [u8]),
     /// Whoever is there; the same one for the same key as long as nobody comes or goes.
     Any(&'k [u8]),
 }
@@ -110,6 +112,7 @@ impl Store {
     fn link(&self, to: To<'_>) -> Result<Link, Refusal> {
         match to {
             To::Owner(conversation) => self.stores.link_of(conversation.as_bytes()),
+            To::Key(key) => self.stores.link_of(key),
             To::Any(key) => self.stores.any_link(key),
         }
     }

@@ -99,3 +99,8 @@ pub(crate) fn notice_refused(peer: &Peer, method: u16, refusal: &Refusal) {
     metrics::counter!("im_router_notices_refused_total", "code" => refusal.label()).increment(1);
     tracing::warn!(peer = peer.name(), method, %refusal, "a notice makes no sense");
 }
+
+/// A frame for so many accounts that are here, from a store.
+pub(crate) fn accounts_told(accounts: usize) {
+    metrics::counter!("im_router_accounts_told_total").increment(accounts as u64);
+}

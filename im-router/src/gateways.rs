@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::kind::method;
-use protocol::wire::internal::{HeadHints, Registered};
+use protocol::wire::internal::{HeadHints, Registered, TellAccounts};
 use protocol::{AccountId, ConversationId, SequenceNumber};
 use service_kit::drain::Drain;
 use service_kit::rpc::{self, NotifyError, Peer};
@@ -191,6 +191,22 @@ impl Gateways {
             told += usize::from(notified.is_ok());
         }
         events::estop_passed(told);
+    }
+
+    /// A frame for these accounts, wherever they are: a gateway without room misses it, and whoever
+    /// sent it says it again.
+    pub fn tell_accounts(&self, accounts: &[AccountId], tell: &TellAccounts) {
+        let mut inner = self.inner.lock();
+        let by_gateway = inner.table.by_gateway(accounts);
+        events::accounts_told(by_gateway.values().map(Vec::len).sum());
+        for (link, accounts) in by_gateway {
+            let body = rpc::encode(&TellAccounts {
+                account_ids: accounts.iter().map(|account| account.0).collect(),
+                ..tell.clone()
+            });
+            let told = notice(method::TELL_SESSIONS, &body);
+            self.tell(&mut inner, link, told, &Instead::Nothing);
+        }
     }
 
     fn tell(&self, inner: &mut Inner, link: LinkId, notice: Notice, instead: &Instead<'_>) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use protocol::kind::method;
 use protocol::wire::internal::{
-    Commits, Heads, Online, OnlineAccounts, PassEphemeral, Register, Unregister,
+    Commits, Heads, Online, OnlineAccounts, PassEphemeral, Register, TellAccounts, Unregister,
 };
 use protocol::{AccountId, ConversationId, ErrorCode, GatewayId, Refusal, SequenceNumber};
 use service_kit::drain::Drain;
@@ -94,6 +94,7 @@ impl Service {
         match (peer.name(), method) {
             (STORE, method::COMMITS) => self.commits(peer, rpc::decode(body)?),
             (STORE, method::HEADS) => self.heads(rpc::decode(body)?)?,
+            (STORE, method::TELL_ACCOUNTS) => self.tell_accounts(rpc::decode(body)?),
             (LOGIC, method::PASS_EPHEMERAL) => self.ephemeral(rpc::decode(body)?)?,
             (GATEWAY, method::PASS_ESTOP) => self.gateways.pass_estop(peer, &body),
             (GATEWAY, method::UNREGISTER) => self.unregister(peer, rpc::decode(body)?)?,
@@ -134,6 +135,11 @@ impl Service {
         let (conversation, notice) = fanout::ephemeral(message)?;
         self.gateways.pass_ephemeral(conversation, &notice);
         Ok(())
+    }
+
+    fn tell_accounts(&self, mut tell: TellAccounts) {
+        let to = accounts(&std::mem::take(&mut tell.account_ids));
+        self.gateways.tell_accounts(&to, &tell);
     }
 
     fn unregister(&self, peer: &Peer, gone: Unregister) -> Result<(), Refusal> {

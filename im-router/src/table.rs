@@ -246,6 +246,18 @@ impl Table {
         (lowest.into_iter().collect(), more)
     }
 
+    /// Which of these accounts each gateway has.
+    #[must_use]
+    pub fn by_gateway(&self, accounts: &[AccountId]) -> BTreeMap<LinkId, Vec<AccountId>> {
+        let mut by_gateway = BTreeMap::<_, Vec<_>>::new();
+        for account in accounts {
+            for link in self.accounts.get(account).into_iter().flatten() {
+                by_gateway.entry(*link).or_default().push(*account);
+            }
+        }
+        by_gateway
+    }
+
     /// Every gateway.
     pub fn gateways(&self) -> impl Iterator<Item = LinkId> {
         self.gateways.keys().copied()

@@ -19,6 +19,7 @@ use thiserror::Error;
 pub use self::answers::{Described, History, Lacking, LackingRows, MemberRows};
 pub use self::chore::{Chore, Done, RaisedMark};
 use crate::backup::BackupError;
+use crate::command::CommandReaders;
 use crate::read::Span;
 use crate::retention::{Kept, Log};
 use crate::search::Query;
@@ -60,7 +61,7 @@ pub trait Engine: Send + 'static {
 }
 
 /// Reads beside the writer. Clones share their connections.
-pub trait Readers: Clone + Send + Sync + 'static {
+pub trait Readers: CommandReaders + Clone + Send + Sync + 'static {
     /// Waits until nobody reads, and closes.
     fn close(&self) -> impl Future<Output = ()> + Send;
 
@@ -248,10 +249,7 @@ pub enum EngineError {
     #[error("there is no room left on the database's disk")]
     Full(#[source] sqlx::Error),
     /// Nothing can be stored in it.
-    #[error(
-        "the database's file cannot be opened for writing: look at its path, its permissions, and \
-         whether its disk is read-only"
-    )]
+    #[error("the database's file cannot be written: look at its path, permissions, and disk")]
     NotWritable(#[source] sqlx::Error),
     /// A row that no build of ours writes.
     #[error("the database is damaged: {0}")]
@@ -294,7 +292,7 @@ pub(crate) fn no_such_account(account: AccountId) -> Refusal {
     )
 }
 
-/// SQL has signed integers only; the bits are kept, and ids and numbers stay far below 2^63.
+/// SQL has signed integers only; the bits are kept, and ours stay far below 2^63.
 pub(crate) const fn integer(number: u64) -> i64 {
     number.cast_signed()
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use protocol::{AccountId, ClientMessageId, ConversationId, Refusal, SequenceNumber};
 
+use crate::command::Opened;
 use crate::engine::EngineError;
 
 /// A stop is latched, or stops are released: the audit is the row and the entry.
@@ -138,4 +139,47 @@ pub(crate) fn indexing_behind(conversations: usize) {
 
 pub(crate) fn indexing_ended_early(refusal: &Refusal) {
     tracing::warn!(%refusal, "the index of words is behind; the next sweep goes on");
+}
+
+/// To so many robots, if it is new.
+pub(crate) fn command_opened(opened: &Opened) {
+    metrics::counter!("im_store_commands_total").increment(1);
+    let (command, robots) = (&opened.command, opened.targets.len());
+    tracing::info!(command = %command.id(), issuer = command.issuer.0, action = command.action,
+        epoch = command.epoch, robots, duplicate = opened.duplicate, "a command");
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
+pub(crate) fn reports_gathered(reports: usize) {
+    metrics::counter!("im_store_reports_total").increment(reports as u64);
+    metrics::histogram!("im_store_batch_reports").record(reports as f64);
+}
+
+pub(crate) fn orders_given(robots: usize) {
+    metrics::counter!("im_store_orders_given_total").increment(robots as u64);
+}
+
+pub(crate) fn outcomes_expired(outcomes: usize) {
+    metrics::counter!("im_store_outcomes_expired_total").increment(outcomes as u64);
+}
+
+/// Robots are told again, or ask; issuers ask.
+pub(crate) fn accounts_not_told(accounts: usize, refusal: &Refusal) {
+    metrics::counter!("im_store_accounts_not_told_total").increment(accounts as u64);
+    tracing::debug!(accounts, %refusal, "the router was not told of a command");
+}
+
+/// The desk reads it from the database, or its issuer asks.
+pub(crate) fn news_dropped() {
+    metrics::counter!("im_store_command_news_dropped_total").increment(1);
+}
+
+/// It is tried again.
+pub(crate) fn desk_failed(refusal: &Refusal) {
+    metrics::counter!("im_store_desk_failures_total").increment(1);
+    tracing::warn!(%refusal, "what was due of a command was not done");
+}
+
+pub(crate) fn commands_forgotten(rows: u64) {
+    metrics::counter!("im_store_command_rows_forgotten_total").increment(rows);
 }

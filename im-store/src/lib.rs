@@ -1,14 +1,17 @@
 //! The store: gives each message its number and keeps it, in one transaction.
 //!
-//! Read in this order. Pure: [`shard`] decides a batch, [`read`] what one account may see,
-//! [`retention`] what is kept, [`search`] what is found, [`generation`] what is said of another
-//! history. The database:
-//! [`engine`] is what we ask of it, [`sqlite`] and [`mysql`] answer. The tasks: [`writer`] gathers
-//! what arrived while the previous commit ran (and [`cache`] is what it remembers), [`stream`] tells
-//! the router, [`marks`] and [`indexing`] write behind, [`upkeep`] drops what is no longer kept. The shell:
-//! [`service`], [`config`], and [`tier`], which wires them. Beside serving: [`backup`].
+//! Read in this order. Pure: [`shard`] decides a batch, [`command`] what becomes of commands,
+//! [`read`] what one account may see, [`retention`] what is kept, [`search`] what is found,
+//! [`generation`] what is said of another history. The database: [`engine`] is what we ask of it,
+//! [`sqlite`] and [`mysql`] answer. The tasks: [`writer`] gathers what arrived while the previous
+//! commit ran (and [`cache`] is what it remembers), [`stream`] tells the router, [`marks`],
+//! [`reports`] and [`indexing`] write behind, [`desk`] gives orders to robots, [`upkeep`] drops what
+//! is no longer kept. The shell: [`service`], [`command_service`], [`config`], and [`tier`], which
+//! wires them. Beside serving: [`backup`].
 
 pub mod shard;
+
+pub mod command;
 
 pub mod generation;
 pub mod read;
@@ -23,11 +26,14 @@ pub mod sqlite;
 pub mod cache;
 pub mod writer;
 
+pub mod desk;
 pub mod indexing;
 pub mod marks;
+pub mod reports;
 pub mod stream;
 pub mod upkeep;
 
+pub mod command_service;
 pub mod config;
 pub mod service;
 pub mod tier;

@@ -23,6 +23,7 @@ use protocol::{
 use service_kit::clock;
 use service_kit::rpc::{self, Handler, Peer, Request};
 
+use crate::command_service::Commands;
 use crate::engine::{Chore, Described, Done, EngineError, Lacking, Readers};
 use crate::events;
 use crate::generation::{self, Generation};
@@ -38,6 +39,7 @@ pub struct Service<R> {
     readers: R,
     marks: MarkSink,
     generation: Generation,
+    commands: Commands<R>,
 }
 
 impl<R: Readers> Handler for Service<R> {
@@ -65,12 +67,19 @@ impl<R: Readers> Handler for Service<R> {
 impl<R: Readers> Service<R> {
     /// Over these.
     #[must_use]
-    pub const fn new(writer: Writer, readers: R, marks: MarkSink, generation: Generation) -> Self {
+    pub const fn new(
+        writer: Writer,
+        readers: R,
+        marks: MarkSink,
+        generation: Generation,
+        commands: Commands<R>,
+    ) -> Self {
         Self {
             writer,
             readers,
             marks,
             generation,
+            commands,
         }
     }
 
@@ -91,6 +100,11 @@ impl<R: Readers> Service<R> {
             method::ESTOP_WRITE => estops::write(&self.writer, rpc::decode(body)?).await,
             method::ESTOP_LIST => estops::list(&self.readers, &rpc::decode(body)?).await,
             method::ESTOP_ROBOTS => estops::robots(&self.readers, &rpc::decode(body)?).await,
+            method::OPEN_COMMAND => self.commands.open(rpc::decode(body)?).await,
+            method::STORE_REPORTS => self.commands.report(rpc::decode(body)?).await,
+            method::STORE_CANCEL => self.commands.cancel(rpc::decode(body)?).await,
+            method::READ_COMMANDS => self.commands.read(rpc::decode(body)?).await,
+            method::STORE_TAKE_EPOCH => self.commands.take_epoch(rpc::decode(body)?).await,
             other => Err(Refusal::new(
                 ErrorCode::UnknownKind,
                 format!("the store has no method {other}"),
@@ -203,9 +217,9 @@ impl<R: Readers> Service<R> {
         };
         match self.writer.chore(chore).await? {
             Done::Account(account) => Ok(rpc::encode(&account)),
-            Done::Group(_) | Done::Forgotten(_) | Done::Written => Err(Refusal::internal(
-                "an account was made, and no account came",
-            )),
+            Done::Group(_) | Done::Command(_) | Done::Forgotten(_) | Done::Written => Err(
+                Refusal::internal("an account was made, and no account came"),
+            ),
         }
     }
 

@@ -228,7 +228,12 @@ impl Ownership {
         }
     }
 
-    fn is_ours(&self, key: &[u8]) -> bool {
+    /// Ends when other stores live. Cancel-safe.
+    pub(crate) async fn moved(&mut self) {
+        moved(&mut self.stores).await;
+    }
+
+    pub(crate) fn is_ours(&self, key: &[u8]) -> bool {
         self.stores.borrow().owner(key) == Some(self.me)
     }
 }

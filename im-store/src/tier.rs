@@ -13,6 +13,7 @@ use service_kit::peers::{self, PeersConfig};
 use service_kit::rpc;
 use tokio::net::TcpListener;
 
+use crate::command_service::Commands;
 use crate::config::Database;
 use crate::engine::{Engine, EngineError, Readers};
 use crate::generation::Generation;
@@ -21,7 +22,7 @@ use crate::retention::Retention;
 use crate::service::Service;
 use crate::sqlite::{Owner, SqliteEngine, SqliteReaders};
 use crate::stream::Ownership;
-use crate::{indexing, marks, stream, upkeep, writer};
+use crate::{desk, indexing, marks, reports, stream, upkeep, writer};
 
 /// The ends of the store's links, and what it keeps.
 pub struct Wiring {
@@ -87,7 +88,17 @@ async fn wire<E: Engine, R: Readers>(
     let noted = sink.noted();
     let (writer, writing) = writer::new(engine, sink);
     let (mark_sink, marking) = marks::new();
+    let (report_sink, reporting) = reports::new();
+    let (desk_sink, desk) = desk::new();
     drain.spawn(writing.run(clock::unix_ms));
+    drain.spawn(reporting.run(writer.clone(), desk_sink.clone()));
+    drain.spawn(desk.run(
+        readers.clone(),
+        writer.clone(),
+        routers.0.clone(),
+        wiring.ownership.clone(),
+        drain.clone(),
+    ));
     drain.spawn(commits.run(readers.clone(), routers, wiring.ownership, drain.clone()));
     drain.spawn(marking.run(writer.clone()));
     drain.spawn(upkeep::run(
@@ -102,7 +113,9 @@ async fn wire<E: Engine, R: Readers>(
         let (readers, writer) = (readers.clone(), writer.clone());
         drain.spawn(indexing::run(noted, every, readers, writer, drain.clone()));
     }
-    let service = Arc::new(Service::new(writer, readers.clone(), mark_sink, generation));
+    let commands = Commands::new(writer.clone(), readers.clone(), report_sink, desk_sink);
+    let service = Service::new(writer, readers.clone(), mark_sink, generation, commands);
+    let service = Arc::new(service);
     let (listener, tls) = (wiring.listener, wiring.server_tls);
     drain.spawn(rpc::serve(
         listener,

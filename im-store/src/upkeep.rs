@@ -8,9 +8,11 @@
 use std::time::Duration;
 
 use protocol::Refusal;
+use protocol::limits::COMMAND_DEADLINE_MS_MAX;
 use service_kit::drain::Drain;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::command::{CommandChore, CommandDone};
 use crate::engine::{Chore, Done, EngineError, Readers};
 use crate::events;
 use crate::retention::{Log, Retention, TRIM_ENTRIES_MAX};
@@ -64,6 +66,7 @@ struct Upkeep<R, C> {
 impl<R: Readers, C: Fn() -> u64> Upkeep<R, C> {
     async fn sweep(&self) -> Result<(), Refusal> {
         self.forget_ids().await?;
+        self.forget_commands().await?;
         if !self.retention.is_on() {
             return Ok(());
         }
@@ -100,6 +103,21 @@ impl<R: Readers, C: Fn() -> u64> Upkeep<R, C> {
             self.writer.chore(chore).await?;
             events::trimmed(conversation, cut.trimmed, cut.trimmed.0 - from.0);
             log = cut;
+        }
+        Ok(())
+    }
+
+    /// A command goes when its plan's id is beyond the horizon, so that it is never stored anew.
+    async fn forget_commands(&self) -> Result<(), Refusal> {
+        let kept_ms = ID_HORIZON_MS + COMMAND_DEADLINE_MS_MAX + ID_AHEAD_MS_MAX;
+        let chore = Chore::Command(CommandChore::Forget {
+            before_ms: (self.unix_ms)().saturating_sub(kept_ms),
+        });
+        while let Done::Command(CommandDone::Forgotten(rows)) =
+            self.writer.chore(chore.clone()).await?
+            && rows > 0
+        {
+            events::commands_forgotten(rows);
         }
         Ok(())
     }

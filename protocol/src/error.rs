@@ -143,7 +143,9 @@ const fn is_retryable(code: ErrorCode) -> bool {
         | ErrorCode::ContentBlocked
         | ErrorCode::NoSuchEntry
         | ErrorCode::GroupDissolved
-        | ErrorCode::LastOwner => false,
+        | ErrorCode::LastOwner
+        | ErrorCode::StaleEpoch
+        | ErrorCode::NoSuchCommand => false,
     }
 }
 

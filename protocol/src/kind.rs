@@ -74,9 +74,25 @@ pub mod client {
 
     /// The requests that a gateway answers itself, with the other tiers or without them.
     pub const ANSWERED_BY_GATEWAY: [u16; 2] = [ESTOP, LIST_ESTOPS];
+    /// C→S: `SendCommand`; answered with `CommandSent`.
+    pub const SEND_COMMAND: u16 = 44;
+    /// C→S: `ReportOutcomes`; answered with `OutcomesReported`.
+    pub const REPORT_OUTCOMES: u16 = 46;
+    /// C→S: `CancelCommand`; answered with `CommandCancelled`.
+    pub const CANCEL_COMMAND: u16 = 48;
+    /// C→S: `GetCommand`; answered with `CommandStatus`.
+    pub const GET_COMMAND: u16 = 50;
+    /// S→C: `CommandStatus`, in answer to `GetCommand`, or with correlation 0 when something changed.
+    pub const COMMAND_STATUS: u16 = 51;
+    /// C→S: `ListOrders`; answered with `OrderPage`.
+    pub const LIST_ORDERS: u16 = 52;
+    /// S→C: `OrderPage`, in answer to `ListOrders`, or with correlation 0 when there are new ones.
+    pub const ORDER_PAGE: u16 = 53;
+    /// C→S: `TakeEpoch`; answered with `EpochTaken`.
+    pub const TAKE_EPOCH: u16 = 54;
 
     /// The requests that a gateway passes on to the logic tier as they are.
-    pub const PASSED_TO_LOGIC: [u16; 14] = [
+    pub const PASSED_TO_LOGIC: [u16; 20] = [
         SEND,
         PULL,
         CREATE_GROUP,
@@ -91,10 +107,16 @@ pub mod client {
         CHANGE_GROUP,
         CHANGE_ROLES,
         SEARCH_HISTORY,
+        SEND_COMMAND,
+        REPORT_OUTCOMES,
+        CANCEL_COMMAND,
+        GET_COMMAND,
+        LIST_ORDERS,
+        TAKE_EPOCH,
     ];
 
     /// Of these, the ones whose answer may be as long as a frame.
-    pub const ANSWERED_WITH_A_PAGE: [u16; 7] = [
+    pub const ANSWERED_WITH_A_PAGE: [u16; 9] = [
         PULL,
         LIST_MEMBERS,
         LIST_CONVERSATIONS,
@@ -102,6 +124,8 @@ pub mod client {
         LIST_LACKING,
         LIST_ONLINE,
         SEARCH_HISTORY,
+        GET_COMMAND,
+        LIST_ORDERS,
     ];
 
     /// The kind of the answer to a request.
@@ -137,6 +161,16 @@ pub mod method {
     pub const DESCRIBE: u16 = 111;
     /// Store: `Search` → `HistoryFound`.
     pub const SEARCH: u16 = 112;
+    /// Store: `OpenCommand` → `CommandSent`.
+    pub const OPEN_COMMAND: u16 = 115;
+    /// Store: `StoreReports` → `OutcomesReported`.
+    pub const STORE_REPORTS: u16 = 116;
+    /// Store: `StoreCancel` → `CommandCancelled`.
+    pub const STORE_CANCEL: u16 = 117;
+    /// Store: `ReadCommands` → `CommandRead`, `OrderPage` or `Reached`.
+    pub const READ_COMMANDS: u16 = 118;
+    /// Store: `StoreTakeEpoch` → `EpochTaken`.
+    pub const STORE_TAKE_EPOCH: u16 = 119;
 
     /// Store: `EstopWrite` → `Appended`.
     pub const ESTOP_WRITE: u16 = 125;
@@ -175,6 +209,8 @@ pub mod method {
     pub const PASS_EPHEMERAL: u16 = 305;
     /// Router: `Online` → `OnlineAccounts`.
     pub const ONLINE: u16 = 306;
+    /// Router, a notice: `TellAccounts`.
+    pub const TELL_ACCOUNTS: u16 = 307;
 
     /// Router, a notice: `EstopGossip`.
     pub const PASS_ESTOP: u16 = 310;
@@ -189,6 +225,8 @@ pub mod method {
     pub const RESYNC: u16 = 324;
     /// Gateway, a notice: `FanoutEphemeral`.
     pub const FANOUT_EPHEMERAL: u16 = 325;
+    /// Gateway, a notice: `TellAccounts`.
+    pub const TELL_SESSIONS: u16 = 326;
 
     /// Gateway, a notice: `EstopGossip`.
     pub const ESTOP_GOSSIP: u16 = 328;

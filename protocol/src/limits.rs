@@ -129,6 +129,35 @@ pub const ESTOP_REASON_BYTES_MAX: usize = 512;
 
 /// Robots in one `EstopPage`.
 pub const ESTOP_MISSING_PER_PAGE_MAX: u32 = 1024;
+/// Targets of one command: a group's members.
+pub const COMMAND_TARGETS_MAX: usize = GROUP_MEMBERS_MAX;
+
+/// The id of a step, and the name of an action, in bytes.
+pub const COMMAND_WORD_BYTES_MAX: usize = 64;
+
+/// The arguments of a command, in bytes: beside 10,000 targets they fit in a frame.
+pub const COMMAND_ARGUMENTS_BYTES_MAX: usize = 64 * 1024;
+
+/// How far ahead the deadline of a command may be, in milliseconds: seven days.
+pub const COMMAND_DEADLINE_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
+
+/// The reason of an outcome, in bytes.
+pub const OUTCOME_REASON_BYTES_MAX: usize = 512;
+
+/// What an action returned, in bytes.
+pub const OUTCOME_RESULT_BYTES_MAX: usize = 4 * 1024;
+
+/// Reports in one `ReportOutcomes`.
+pub const REPORTS_PER_FRAME_MAX: usize = 256;
+
+/// Outcomes in one `CommandStatus`.
+pub const OUTCOMES_PER_PAGE_MAX: u32 = 1024;
+
+/// The outcomes of one `CommandStatus` together, in bytes; at least one is always returned.
+pub const OUTCOME_PAGE_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
+
+/// Orders in one `OrderPage`.
+pub const ORDERS_PER_PAGE_MAX: u32 = 64;
 
 /// How often a client sends a Ping by default, in milliseconds: the address tables that connections
 /// pass through forget them after minutes. Who must be missed sooner asks for less.
@@ -144,5 +173,7 @@ const _: () = {
     // One full client frame and its envelope always fit on an internal link.
     assert!(FRAME_BYTES_MAX * 2 < INTERNAL_FRAME_BYTES_MAX);
     assert!(CAPABILITY_CARD_BYTES_MAX < CONTENT_BYTES_MAX);
+    // An id has at most ten bytes.
+    assert!(COMMAND_TARGETS_MAX * 10 + COMMAND_ARGUMENTS_BYTES_MAX + 1024 < FRAME_BYTES_MAX);
     assert!(PAGES_IN_FLIGHT_MAX < REQUESTS_IN_FLIGHT_MAX);
 };

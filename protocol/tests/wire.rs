@@ -36,13 +36,18 @@ const MESSAGES: &[(&str, Again)] = all! {
         Text Data Instruction Plan Step Command StepUpdate Summary MembershipChange MemberChange
         MembershipNotice CreateGroup GroupCreated ChangeMembers MembersChanged ListMembers
         MemberPage ListConversations ConversationPage FindAccounts AccountsFound Gateways
-        ListLacking LackingPage MemberMarks Recall Edit ListOnline OnlinePage;
+        ListLacking LackingPage MemberMarks Recall Edit ListOnline OnlinePage
+        CommandKey OutcomeCounts TargetOutcome SendCommand CommandSent ReportOutcomes OutcomeReport
+        OutcomesReported CancelCommand CommandCancelled GetCommand CommandStatus ListOrders
+        OrderPage Order TakeEpoch EpochTaken;
     "im.internal.v1" internal:
         Authenticate Authenticated ClientRequest ClientReply CheckMembers CheckedMembers
         AccountMarks AccountMark Memberships MembershipsPage Append Appended CreateConversation
         ConversationCreated Read EnsureAccount SetCapabilities LookUpAccounts AccountList Members
         MembersPage Commits Commit Heads PassEphemeral Register Registered Unregister Fanout
-        HeadHints MembershipMoved Resync FanoutEphemeral Lacking Online OnlineAccounts;
+        HeadHints MembershipMoved Resync FanoutEphemeral Lacking Online OnlineAccounts
+        OpenCommand StoreReports StoreCancel ReadCommands CommandRead OrdersOf Reach Reached
+        StoreTakeEpoch TellAccounts;
 };
 
 fn specification() -> DescriptorPool {

@@ -12,6 +12,7 @@ use bench::peers::{self, System, limit};
 use bench::scenarios::back::Robots;
 use bench::scenarios::bare::Serving;
 use bench::scenarios::catch_up;
+use bench::scenarios::command::{self, Orderlies};
 use bench::scenarios::estop::{self, Stopping};
 use bench::scenarios::growth::{self, Growth};
 use bench::scenarios::idle::{self, Holding};
@@ -63,6 +64,9 @@ enum Command {
     Lone(Run<lone::Options>),
     /// A client that was away pulls what it missed, beside the database's own read rate
     CatchUp(Run<catch_up::Options>),
+    /// One command to many robots: the time until its issuer knows every outcome
+    #[command(name = "command")]
+    ToMany(Run<command::Options>),
     /// Emergency stops of a fleet under load: how long until the last robot has acted
     Estop(Run<estop::Options>),
     /// Whether one more costs more when there are many already
@@ -173,6 +177,7 @@ async fn load_process(work: &str) -> anyhow::Result<()> {
         Traffic::NAME => processes::serve::<Traffic>().await,
         Holding::NAME => processes::serve::<Holding>().await,
         Storming::NAME => processes::serve::<Storming>().await,
+        Orderlies::NAME => processes::serve::<Orderlies>().await,
         Robots::NAME => processes::serve::<Robots>().await,
         Stopping::NAME => processes::serve::<Stopping>().await,
         Serving::NAME => processes::serve::<Serving>().await,
@@ -203,6 +208,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Lone(run) => alone(lone::run(&run.options), run.json.as_deref()).await,
         Command::CatchUp(run) => alone(catch_up::run(&run.options), run.json.as_deref()).await,
+        Command::ToMany(run) => alone(command::run(&run.options), run.json.as_deref()).await,
         Command::Growth { growth, json } => alone(growth::run(&growth), json.as_deref()).await,
         Command::Clean(run) => clean(&run).await,
         Command::Peers(compare) => peers(&compare).await,

@@ -92,6 +92,10 @@ impl Lean {
                 tell(Told::Ephemeral(frame.body));
                 Ok(())
             }
+            kind::ORDER_PAGE if frame.correlation == 0 => {
+                tell(Told::Orders(frame.body));
+                Ok(())
+            }
             kind::MEMBERSHIP_NOTICE => self.moved(frame.body, tell),
             kind::GO_AWAY => {
                 let reconnect = messages::GoAway::decode(frame.body)?.reconnect;

@@ -65,6 +65,7 @@ fn hear(lean: &mut Lean, input: &[u8], now_us: u64) -> (Vec<String>, Vec<protoco
             | Told::Answered { .. }
             | Told::Membership { .. }
             | Told::Ephemeral(_)
+            | Told::Orders(_)
             | Told::GoAway { .. }) => format!("{other:?}"),
         });
     };

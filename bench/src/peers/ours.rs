@@ -147,7 +147,8 @@ impl Codec for Client {
                 fault = Some(anyhow::anyhow!("a send is refused: {refusal}"));
             }
             Told::GoAway { .. } => fault = Some(anyhow::anyhow!("the server goes down")),
-            Told::Answered { .. } | Told::Membership { .. } | Told::Ephemeral(_) => {}
+            Told::Answered { .. } | Told::Membership { .. } => {}
+            Told::Ephemeral(_) | Told::Orders(_) => {}
         };
         let taken = self.lean.read(input, now_us, out, &mut take)?;
         match fault {

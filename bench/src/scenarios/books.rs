@@ -203,7 +203,7 @@ impl Books {
                 let why = "the server closes the connection".to_owned();
                 self.heard.push(Heard::Broken(why));
             }
-            Told::Membership { .. } => {}
+            Told::Membership { .. } | Told::Orders(_) => {}
         }
     }
 

@@ -9,6 +9,8 @@ mod capture;
 mod catch_up;
 mod chaos;
 mod cluster;
+mod command_robots;
+mod commands;
 mod configuration;
 mod delivery;
 mod demo;

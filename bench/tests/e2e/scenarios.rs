@@ -311,3 +311,24 @@ async fn what_a_killed_run_has_left_is_cleaned_up() {
         assert_eq!(target.groups_of(account).await, 0);
     }
 }
+
+/// Every outcome of a command to many is known to its issuer, and none was begun twice.
+#[tokio::test]
+async fn a_command_to_many_is_whole() {
+    let ran = run(&[
+        "command",
+        "--targets",
+        "200",
+        "--commands",
+        "2",
+        "--load-processes",
+        "2",
+    ])
+    .await;
+    assert_eq!(ran.code(), 0, "{}", ran.said());
+    for key in ["lost", "duplicated"] {
+        assert_eq!(ran.count(key), 0.0, "{key}: {}", ran.json);
+    }
+    assert_eq!(ran.count("begun"), 400.0, "{}", ran.json);
+    assert!(ran.count("known_p50_us") > 0.0, "{}", ran.json);
+}

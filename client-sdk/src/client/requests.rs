@@ -158,7 +158,7 @@ impl Client {
         Ok(())
     }
 
-    pub(super) async fn request<A: prost::Message + Default>(
+    pub(crate) async fn request<A: prost::Message + Default>(
         &self,
         kind: u16,
         body: &impl prost::Message,

@@ -1,7 +1,10 @@
 //! The frames of a session, both ways: what to ask next, and what an answer or a notice means.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use prost::Message as _;
+use protocol::command::CommandKey;
 use protocol::content;
 use protocol::error::decode_body;
 use protocol::kind::client as kind;
@@ -12,6 +15,7 @@ use tokio::time::Instant;
 use super::estops::frame_kind;
 use super::session::{Asked, Memberships, Session};
 use super::{ANSWER_TIMEOUT, Engine};
+use crate::command::news::{Given, Heard};
 use crate::error::{Error, SendError};
 use crate::events;
 use crate::message::{Conversation, Entry, Ephemeral, Receipt};
@@ -59,7 +63,9 @@ impl Engine {
             }
             kind::PONG => {
                 let pong: wire::Pong = decode_body(frame.body)?;
-                self.shared.set_server_time_ms(pong.answered_at_ms);
+                if let Some(server_ms) = session.offset.answered(pong.answered_at_ms, now) {
+                    self.shared.set_server_time_ms(server_ms);
+                }
                 for head in &pong.heads {
                     self.head(head)?;
                 }
@@ -67,6 +73,21 @@ impl Engine {
             kind::GATEWAYS => {
                 let list: wire::Gateways = decode_body(frame.body)?;
                 self.listed = Some(list.addresses);
+            }
+            kind::COMMAND_STATUS if frame.correlation == 0 => {
+                let status: wire::CommandStatus = decode_body(frame.body)?;
+                let heard = Heard {
+                    counts: status.counts.unwrap_or_default(),
+                    outcomes: status.outcomes,
+                };
+                let command = CommandKey::from_wire(status.key)?.id();
+                self.shared.commands.status(command, heard);
+            }
+            kind::ORDER_PAGE if frame.correlation == 0 => {
+                let deadline = now + Duration::from_millis(frame.deadline_ms.into());
+                for order in decode_body::<wire::OrderPage>(frame.body)?.orders {
+                    self.shared.commands.given(Given { order, deadline });
+                }
             }
             kind::GO_AWAY => session.go_away(decode_body(frame.body)?, now),
             kind::ERROR if frame.correlation == 0 => {

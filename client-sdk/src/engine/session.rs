@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{MEMBERSHIPS_INTERVAL, Verdict};
 use crate::clock;
 use crate::incoming::CloseReason;
+use crate::offset::Offset;
 use crate::outbox::Ticket;
 use crate::requests::RequestId;
 
@@ -82,6 +83,7 @@ pub(crate) struct Session {
     waits_since: Option<Instant>,
     /// A sign of life was asked for, and since then nothing was heard.
     probed_at: Option<Instant>,
+    pub(super) offset: Offset,
     pongs: Vec<Frame>,
     leaving: Option<Leaving>,
     pub(super) fault: Option<Refusal>,
@@ -112,6 +114,7 @@ impl Session {
             ping_due: now + interval,
             waits_since: None,
             probed_at: None,
+            offset: Offset::default(),
             pongs: Vec::new(),
             leaving: None,
             fault: None,
@@ -210,6 +213,7 @@ impl Session {
             return None;
         }
         self.ping_due = now + self.interval;
+        self.offset.asked(now);
         let ping = wire::Ping {
             sent_at_ms: clock::unix_ms(),
         };
@@ -326,6 +330,8 @@ pub(crate) fn is_final(refusal: &Refusal) -> bool {
         | Code::ContentBlocked
         | Code::NoSuchEntry
         | Code::GroupDissolved
-        | Code::LastOwner => false,
+        | Code::LastOwner
+        | Code::StaleEpoch
+        | Code::NoSuchCommand => false,
     }
 }

@@ -30,6 +30,10 @@ fn commands_are_read_as_they_are_documented() {
         "swarm group set yard zone=B old=",
         "swarm group dissolve yard --yes",
         "swarm robots",
+        "swarm command --as ana send sweep --group yard --within 5 --json",
+        "swarm command send sweep --robots r1,r2 --arguments {} --no-wait",
+        "swarm command status 018bcfe5-687b-829b-85dc-905096412341/1/1 --json",
+        "swarm command cancel 018bcfe5-687b-829b-85dc-905096412341/1/1 --reason x",
         "swarm credential robot lift-1",
         "swarm estop --group yard --reason x --as ana",
         "swarm estop --fleet --wait 2 --state /tmp/x",
@@ -52,6 +56,9 @@ fn commands_are_read_as_they_are_documented() {
         "swarm estop --fleet --group yard",
         "swarm estop release",
         "swarm estop release 7",
+        "swarm command send sweep",
+        "swarm command send sweep --group yard --robots r1",
+        "swarm command status yard",
     ] {
         assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
     }

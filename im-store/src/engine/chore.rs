@@ -4,6 +4,7 @@ use protocol::estop::{Release, Stop};
 use protocol::wire::{Account, AccountKind, CapabilityCard};
 use protocol::{AccountId, ClientMessageId, ConversationId, SequenceNumber};
 
+use crate::command::{CommandChore, CommandDone};
 use crate::events;
 
 /// One rare write.
@@ -41,6 +42,8 @@ pub enum Chore {
         /// What it says.
         card: CapabilityCard,
     },
+    /// Of commands.
+    Command(CommandChore),
     /// Raises marks. They only rise, belong to members only, and never pass the head.
     RaiseMarks(Vec<RaisedMark>),
     /// Drops the oldest entries, if `from` still is the last that is gone. The head stays.
@@ -115,6 +118,8 @@ pub enum Done {
     Group(ConversationId),
     /// Of [`Chore::EnsureAccount`].
     Account(Account),
+    /// Of [`Chore::Command`].
+    Command(CommandDone),
     /// Of [`Chore::ForgetIds`]: so many.
     Forgotten(u64),
     /// Of the others.

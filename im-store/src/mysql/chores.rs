@@ -10,7 +10,7 @@ use protocol::{AccountId, ClientMessageId, ConversationId, Refusal};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{MySql, QueryBuilder, Row as _};
 
-use super::{ROWS_PER_STATEMENT_MAX, amend, estops, search};
+use super::{ROWS_PER_STATEMENT_MAX, amend, commands, estops, search};
 use crate::engine::{
     Chore, Done, EngineError, RaisedMark, conversation_id, integer, no_such_account, number,
     of_kind,
@@ -57,6 +57,7 @@ async fn carry_out(
             let account = ensure_account(connection, fleet, *kind, name, *proposed, now_ms).await?;
             Ok(account.map(Done::Account))
         }
+        Chore::Command(chore) => commands::carry_out(connection, chore, now_ms).await,
         Chore::SetCapabilities { account, card } => {
             set_capabilities(connection, *account, card).await
         }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::estop::Stop;
-use protocol::wire::{Account, Head, Membership};
+use protocol::wire::{Account, Head, Membership, OutcomeCounts, OutcomeState};
 use protocol::{AccountId, ClientMessageId, ConversationId, SequenceNumber};
 
 use super::address::Address;
 use super::readers::{HostReaders, READ_TIMEOUT};
 use super::within;
+use crate::command::{Command, CommandReaders, Outcome};
 use crate::engine::{Described, EngineError, History, Lacking, LackingRows, MemberRows, Readers};
 use crate::events;
 use crate::read::Span;
@@ -87,6 +88,48 @@ macro_rules! ask {
             }
         }
     }};
+}
+
+impl CommandReaders for MySqlReaders {
+    async fn command(&self, id: ClientMessageId) -> Result<Option<Command>, EngineError> {
+        ask!(self, host => host.command(id))
+    }
+
+    async fn outcome_counts(&self, id: ClientMessageId) -> Result<OutcomeCounts, EngineError> {
+        ask!(self, host => host.outcome_counts(id))
+    }
+
+    async fn outcomes(
+        &self,
+        id: ClientMessageId,
+        states: (OutcomeState, OutcomeState),
+        after: AccountId,
+        limit: u32,
+    ) -> Result<Vec<Outcome>, EngineError> {
+        ask!(self, host => host.outcomes(id, states, after, limit))
+    }
+
+    async fn orders(
+        &self,
+        account: AccountId,
+        deadline_after_ms: u64,
+        after: &[u8],
+        limit: u32,
+    ) -> Result<Vec<(Command, OutcomeState)>, EngineError> {
+        ask!(self, host => host.orders(account, deadline_after_ms, after, limit))
+    }
+
+    async fn open_commands(&self, after: &[u8], limit: u32) -> Result<Vec<Command>, EngineError> {
+        ask!(self, host => host.open_commands(after, limit))
+    }
+
+    async fn reach(
+        &self,
+        account: AccountId,
+        targets: &[AccountId],
+    ) -> Result<Vec<AccountId>, EngineError> {
+        ask!(self, host => host.reach(account, targets))
+    }
 }
 
 impl Readers for MySqlReaders {

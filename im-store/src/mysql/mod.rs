@@ -2,8 +2,9 @@
 //!
 //! [`MySqlEngine`] is the writer's one connection, to one host until that fails: `batch` looks up
 //! and commits messages, `groups` who is in what, `amend` takes back and drops, `chores` does the
-//! rare writes, `schema` the tables, `backup` copies them, `session` has the settings.
-//! [`MySqlReaders`] are the connections that only read, `pages` what they read of a history. Whatever another owner was in the way of (deadlock, lock wait,
+//! rare writes, `commands` those of commands, `schema` the tables, `backup` copies them, `session`
+//! has the settings. [`MySqlReaders`] are the connections that only read, `pages` what they read of
+//! a history. Whatever another owner was in the way of (deadlock, lock wait,
 //! certification, a key that is taken) is *lost*, at COMMIT too, and decided anew. What becomes of
 //! a message is decided in [`crate::shard`].
 
@@ -12,11 +13,14 @@ mod amend;
 pub(crate) mod backup;
 mod batch;
 mod chores;
+mod command_readers;
+mod commands;
 mod estops;
 mod groups;
 mod hosts;
 mod lacking;
 mod lease;
+mod outcomes;
 mod pages;
 mod readers;
 mod schema;

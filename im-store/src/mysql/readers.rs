@@ -37,7 +37,7 @@ pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(8);
 /// Reads on one host. Clones share the connections.
 #[derive(Debug, Clone)]
 pub(super) struct HostReaders {
-    pool: MySqlPool,
+    pub(super) pool: MySqlPool,
 }
 
 impl HostReaders {
@@ -52,7 +52,7 @@ impl HostReaders {
     }
 
     /// All rows of one statement.
-    async fn all<'q, O>(
+    pub(super) async fn all<'q, O>(
         &self,
         question: QueryAs<'q, MySql, O, MySqlArguments>,
     ) -> Result<Vec<O>, EngineError>

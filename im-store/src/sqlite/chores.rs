@@ -8,7 +8,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::many::{Many, ROWS_MAX};
-use super::{amend, estops, execute, search};
+use super::{amend, commands, estops, execute, search};
 use crate::engine::{
     Chore, Done, EngineError, RaisedMark, conversation_id, integer, no_such_account, number,
     of_kind,
@@ -71,6 +71,7 @@ async fn carry_out(
             let account = ensure_account(tx, fleet, *kind, name, *proposed, now_ms).await?;
             Ok(account.map(Done::Account))
         }
+        Chore::Command(chore) => commands::carry_out(tx, chore, now_ms).await,
         Chore::SetCapabilities { account, card } => set_capabilities(tx, *account, card).await,
         Chore::RaiseMarks(marks) => {
             for marks in marks.chunks(ROWS_MAX) {

@@ -1,7 +1,7 @@
 //! The SQLite engine: one file in WAL mode, synced at every commit.
 //!
 //! [`SqliteEngine`] is the writer's one connection: `batch` looks up and commits messages, `amend`
-//! takes back and drops, `chores` does the rare writes, `schema` the tables, `backup` copies them.
+//! takes back and drops, `chores` does the rare writes, `commands` those of commands, `schema` the tables, `backup` copies them.
 //! [`SqliteReaders`] are the connections that only read, `pages` those of them that read history.
 //! [`Owner`] is whose file it is. What becomes of a message is decided in [`crate::shard`].
 //!
@@ -13,6 +13,8 @@ mod amend;
 pub(crate) mod backup;
 mod batch;
 mod chores;
+mod command_readers;
+mod commands;
 mod estops;
 mod many;
 mod owner;

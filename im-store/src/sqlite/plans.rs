@@ -3,7 +3,7 @@
 
 use rusqlite::Connection;
 
-use super::{amend, batch, chores, pages, schema};
+use super::{amend, batch, chores, command_readers, commands, pages, schema};
 
 /// Each step of its plan.
 fn plan(connection: &Connection, sql: &str) -> Vec<String> {
@@ -35,6 +35,10 @@ fn no_statement_of_a_batch_or_a_page_reads_a_whole_table() {
         &amend::LOOK_UP_TARGETS,
         &chores::MARKED_HEADS,
         &chores::RAISE_MARKS,
+        &commands::INSERT_OUTCOMES,
+        &commands::READ_STATES,
+        &commands::WRITE_STATES,
+        &command_readers::REACH,
     ] {
         statements.extend([1, 2, 512].map(|rows| many.of(rows).0.to_string()));
     }

@@ -62,7 +62,7 @@ const ROLES: &str = "SELECT COUNT(*), COUNT(CASE WHEN role = 1 THEN 1 END), \
 /// Reads. Clones share the connections.
 #[derive(Debug, Clone)]
 pub struct SqliteReaders {
-    pool: SqlitePool,
+    pub(super) pool: SqlitePool,
     pages: Pages,
 }
 

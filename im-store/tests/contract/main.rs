@@ -5,6 +5,7 @@
 mod backend;
 mod backup;
 mod clock;
+mod commands;
 mod cut;
 mod disk;
 mod estops;
@@ -101,6 +102,12 @@ contract! {
         ids_are_forgotten_after_their_horizon_and_then_too_old,
         who_lacks_an_entry_is_told_by_pages_and_counts;
     }
+    commands:
+        a_command_is_stored_once_with_an_outcome_for_each_target,
+        outcomes_only_move_forward,
+        what_expired_gives_way_only_to_how_it_ended,
+        epochs_are_taken_by_one_and_older_ones_store_nothing,
+        a_robot_finds_its_orders_and_is_found_by_its_group;
     schema:
         a_foreign_database_is_refused_and_left_alone,
         a_newer_schema_is_refused,

@@ -278,6 +278,99 @@ pub struct Lacking {
     #[prost(message, optional, tag = "2")]
     pub list: ::core::option::Option<super::super::v1::ListLacking>,
 }
+/// Method 115: store a command with an outcome for each target, if its epoch is the plan's. Answered
+/// with im.v1.CommandSent.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OpenCommand {
+    #[prost(uint64, tag = "1")]
+    pub issuer: u64,
+    #[prost(message, optional, tag = "2")]
+    pub send: ::core::option::Option<super::super::v1::SendCommand>,
+}
+/// Method 116: what a robot says of its orders of one plan. Answered with im.v1.OutcomesReported.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StoreReports {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+    #[prost(message, optional, tag = "2")]
+    pub reports: ::core::option::Option<super::super::v1::ReportOutcomes>,
+}
+/// Method 117: cancel a command. Answered with im.v1.CommandCancelled.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StoreCancel {
+    #[prost(message, optional, tag = "1")]
+    pub cancel: ::core::option::Option<super::super::v1::CancelCommand>,
+}
+/// Method 118.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadCommands {
+    #[prost(oneof = "read_commands::Question", tags = "1, 2, 3")]
+    pub question: ::core::option::Option<read_commands::Question>,
+}
+/// Nested message and enum types in `ReadCommands`.
+pub mod read_commands {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Question {
+        /// Answered with CommandRead.
+        #[prost(message, tag = "1")]
+        Get(super::super::super::v1::GetCommand),
+        /// Answered with im.v1.OrderPage.
+        #[prost(message, tag = "2")]
+        Orders(super::OrdersOf),
+        /// Answered with Reached.
+        #[prost(message, tag = "3")]
+        Reach(super::Reach),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CommandRead {
+    #[prost(message, optional, tag = "1")]
+    pub status: ::core::option::Option<super::super::v1::CommandStatus>,
+    #[prost(uint64, tag = "2")]
+    pub issuer: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrdersOf {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+    #[prost(message, optional, tag = "2")]
+    pub list: ::core::option::Option<super::super::v1::ListOrders>,
+}
+/// Which of these accounts are robots that are in a group with this account.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Reach {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+    #[prost(uint64, repeated, tag = "2")]
+    pub targets: ::prost::alloc::vec::Vec<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Reached {
+    #[prost(uint64, repeated, tag = "1")]
+    pub targets: ::prost::alloc::vec::Vec<u64>,
+}
+/// Method 119: the next epoch of a plan. Answered with im.v1.EpochTaken.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StoreTakeEpoch {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+    #[prost(message, optional, tag = "2")]
+    pub take: ::core::option::Option<super::super::v1::TakeEpoch>,
+}
+/// Methods 307 (to the router) and 326 (to a gateway), a notice: one frame for the sessions of these
+/// accounts. A hint: whoever sends it repeats it, or is asked.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TellAccounts {
+    #[prost(uint64, repeated, tag = "1")]
+    pub account_ids: ::prost::alloc::vec::Vec<u64>,
+    /// A whole client frame with correlation 0.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub frame: ::prost::bytes::Bytes,
+    /// Not written after this, and until then with the time that remains in its header. By the clock
+    /// that all servers share, in milliseconds since the Unix epoch; 0: no deadline.
+    #[prost(uint64, tag = "3")]
+    pub deliver_before_ms: u64,
+}
 /// Method 303, a notice: entries of one shard in commit order.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Commits {

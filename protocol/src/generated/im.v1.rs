@@ -523,6 +523,11 @@ pub enum ErrorCode {
     GroupDissolved = 25,
     /// It would leave a group that has members without an owner: make another one first, or dissolve it.
     LastOwner = 26,
+    /// The plan has a newer epoch than the command: whoever commands has to take the next one first. The
+    /// message says which it is. Nothing was stored.
+    StaleEpoch = 27,
+    /// There is no command with this key.
+    NoSuchCommand = 28,
 }
 impl ErrorCode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -558,6 +563,8 @@ impl ErrorCode {
             Self::ContentBlocked => "ERROR_CODE_CONTENT_BLOCKED",
             Self::GroupDissolved => "ERROR_CODE_GROUP_DISSOLVED",
             Self::LastOwner => "ERROR_CODE_LAST_OWNER",
+            Self::StaleEpoch => "ERROR_CODE_STALE_EPOCH",
+            Self::NoSuchCommand => "ERROR_CODE_NO_SUCH_COMMAND",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -590,6 +597,8 @@ impl ErrorCode {
             "ERROR_CODE_CONTENT_BLOCKED" => Some(Self::ContentBlocked),
             "ERROR_CODE_GROUP_DISSOLVED" => Some(Self::GroupDissolved),
             "ERROR_CODE_LAST_OWNER" => Some(Self::LastOwner),
+            "ERROR_CODE_STALE_EPOCH" => Some(Self::StaleEpoch),
+            "ERROR_CODE_NO_SUCH_COMMAND" => Some(Self::NoSuchCommand),
             _ => None,
         }
     }
@@ -1610,4 +1619,327 @@ pub struct RolesChanged {
     /// The sequence number of the entry; 0 when nothing changed.
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
+}
+/// What makes a command the command that it is. The epoch is not part of it: the same key under a
+/// newer epoch is the same command, and is not run again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CommandKey {
+    /// 16 bytes, a UUIDv7 or one derived from another id: the plan, or the operator's own command.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub plan_id: ::prost::bytes::Bytes,
+    /// Within the plan; 1 to 64 bytes.
+    #[prost(string, tag = "2")]
+    pub step_id: ::prost::alloc::string::String,
+    /// 1, then one more for each repeat of the step. A newer one ends the older ones.
+    #[prost(uint32, tag = "3")]
+    pub attempt: u32,
+}
+/// How many targets are in each state; together, all of them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OutcomeCounts {
+    #[prost(uint32, tag = "1")]
+    pub stored: u32,
+    #[prost(uint32, tag = "2")]
+    pub delivered: u32,
+    #[prost(uint32, tag = "3")]
+    pub accepted: u32,
+    #[prost(uint32, tag = "4")]
+    pub running: u32,
+    #[prost(uint32, tag = "5")]
+    pub finished: u32,
+    #[prost(uint32, tag = "6")]
+    pub failed: u32,
+    #[prost(uint32, tag = "7")]
+    pub rejected: u32,
+    #[prost(uint32, tag = "8")]
+    pub cancelled: u32,
+    #[prost(uint32, tag = "9")]
+    pub expired: u32,
+    #[prost(uint32, tag = "10")]
+    pub superseded: u32,
+}
+/// What became of a command at one robot.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TargetOutcome {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+    #[prost(enumeration = "OutcomeState", tag = "2")]
+    pub state: i32,
+    /// 0 to 100, with RUNNING. Not kept: only in what is pushed.
+    #[prost(uint32, tag = "3")]
+    pub progress_percent: u32,
+    /// Why, with FAILED, REJECTED, CANCELLED, EXPIRED and SUPERSEDED.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    /// What the action returned, a JSON value, with FINISHED.
+    #[prost(string, tag = "5")]
+    pub result_json: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "6")]
+    pub changed_at_ms: u64,
+}
+/// Kind 44: one command to named robots, or to the robots of a group as they are now. For operators
+/// and planners that share a group with each of them. Answered with CommandSent (45) when it is
+/// stored, with an outcome for each target.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SendCommand {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<CommandKey>,
+    /// The plan's present epoch, from EpochTaken. A lower one is refused with STALE_EPOCH. 0: this is an
+    /// operator's own command under a plan id of its own, whose first epoch it takes.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// At most 10,000. Empty: the robots of `group_id`.
+    #[prost(uint64, repeated, tag = "3")]
+    pub targets: ::prost::alloc::vec::Vec<u64>,
+    /// 16 bytes, or empty.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub group_id: ::prost::bytes::Bytes,
+    /// 1 to 64 bytes.
+    #[prost(string, tag = "5")]
+    pub action: ::prost::alloc::string::String,
+    /// A JSON value, at most 64 KiB.
+    #[prost(string, tag = "6")]
+    pub arguments_json: ::prost::alloc::string::String,
+    /// By the server's clock, in milliseconds since the Unix epoch; at most seven days ahead. It is not
+    /// begun after it.
+    #[prost(uint64, tag = "7")]
+    pub deadline_at_ms: u64,
+}
+/// Kind 45.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CommandSent {
+    /// The plan's epoch.
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    /// The first one's, when this is a repeat.
+    #[prost(uint64, tag = "2")]
+    pub deadline_at_ms: u64,
+    /// The command was stored before: the counts are what has become of it.
+    #[prost(bool, tag = "3")]
+    pub duplicate: bool,
+    #[prost(message, optional, tag = "4")]
+    pub counts: ::core::option::Option<OutcomeCounts>,
+}
+/// Kind 46: a robot says what becomes of its orders. Answered with OutcomesReported (47) when it is
+/// stored.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReportOutcomes {
+    /// At most 256.
+    #[prost(message, repeated, tag = "1")]
+    pub reports: ::prost::alloc::vec::Vec<OutcomeReport>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OutcomeReport {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<CommandKey>,
+    #[prost(enumeration = "OutcomeState", tag = "2")]
+    pub state: i32,
+    #[prost(uint32, tag = "3")]
+    pub progress_percent: u32,
+    /// At most 512 bytes.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    /// At most 4 KiB.
+    #[prost(string, tag = "5")]
+    pub result_json: ::prost::alloc::string::String,
+    /// Only progress: RUNNING was stored before, and this is passed on and not kept.
+    #[prost(bool, tag = "6")]
+    pub is_progress: bool,
+}
+/// Kind 47: the state of each outcome after its report, in the order of the reports. Another one than
+/// was reported is final, and stands: a robot that is told CANCELLED in answer to ACCEPTED does not
+/// begin. OUTCOME_STATE_UNSPECIFIED: there is no such command for this robot.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OutcomesReported {
+    #[prost(enumeration = "OutcomeState", repeated, tag = "1")]
+    pub states: ::prost::alloc::vec::Vec<i32>,
+}
+/// Kind 48: ends a command where it has not begun, and tells the robots that have begun to end. For
+/// its issuer and operators. Answered with CommandCancelled (49).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelCommand {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<CommandKey>,
+    /// At most 512 bytes.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Kind 49.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CommandCancelled {
+    /// RUNNING and ACCEPTED are robots that were told to end and have not yet.
+    #[prost(message, optional, tag = "1")]
+    pub counts: ::core::option::Option<OutcomeCounts>,
+}
+/// Kind 50: what has become of a command. For its issuer and operators. Answered with CommandStatus
+/// (51).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetCommand {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<CommandKey>,
+    /// Outcomes of targets with a greater account id.
+    #[prost(uint64, tag = "2")]
+    pub after_account_id: u64,
+    /// At most so many outcomes; 0 or more than the server allows: the server's page size.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+    /// No outcomes, only counts.
+    #[prost(bool, tag = "4")]
+    pub counts_only: bool,
+}
+/// Kind 51; and with correlation 0 to the issuer: what has changed, conflated, as a hint. A loss shows
+/// in the counts.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CommandStatus {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<CommandKey>,
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    #[prost(uint64, tag = "3")]
+    pub deadline_at_ms: u64,
+    #[prost(message, optional, tag = "4")]
+    pub counts: ::core::option::Option<OutcomeCounts>,
+    /// By rising account id in an answer.
+    #[prost(message, repeated, tag = "5")]
+    pub outcomes: ::prost::alloc::vec::Vec<TargetOutcome>,
+    #[prost(bool, tag = "6")]
+    pub more: bool,
+}
+/// Kind 52: the robot's own orders that are not over. Asked at the beginning of each session.
+/// Answered with OrderPage (53).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListOrders {
+    /// 16 bytes, the last of the page before, or empty.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub after_order_id: ::prost::bytes::Bytes,
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+/// Kind 53; and with correlation 0 to a robot: orders that are new, or cancelled. A hint: it may be
+/// lost, and is repeated until it is answered with a report.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OrderPage {
+    #[prost(message, repeated, tag = "1")]
+    pub orders: ::prost::alloc::vec::Vec<Order>,
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+/// A command as its robot gets it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Order {
+    /// 16 bytes: follows from the key.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub order_id: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "2")]
+    pub key: ::core::option::Option<CommandKey>,
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
+    /// Who sent it.
+    #[prost(uint64, tag = "4")]
+    pub issuer: u64,
+    #[prost(string, tag = "5")]
+    pub action: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub arguments_json: ::prost::alloc::string::String,
+    /// By the server's clock.
+    #[prost(uint64, tag = "7")]
+    pub deadline_at_ms: u64,
+    /// The time from this answer to the deadline. In a frame with correlation 0 the frame's own
+    /// `deadline_ms` is it, as of the moment at which the frame was written.
+    #[prost(uint64, tag = "8")]
+    pub remaining_ms: u64,
+    /// The server's last word of it.
+    #[prost(enumeration = "OutcomeState", tag = "9")]
+    pub state: i32,
+    /// Not to be begun; to be ended if it has begun.
+    #[prost(bool, tag = "10")]
+    pub cancelled: bool,
+    #[prost(string, tag = "11")]
+    pub cancel_reason: ::prost::alloc::string::String,
+}
+/// Kind 54: takes the next epoch of a plan, so that whoever commanded under an older one no longer
+/// can. For operators and planners. Answered with EpochTaken (55).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TakeEpoch {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub plan_id: ::prost::bytes::Bytes,
+    /// The epoch that the caller knows; 0: none was taken.
+    #[prost(uint64, tag = "2")]
+    pub expected: u64,
+    /// 16 bytes, the same in a repeat.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub request_id: ::prost::bytes::Bytes,
+}
+/// Kind 55.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EpochTaken {
+    /// false: the plan's epoch is another one than was expected.
+    #[prost(bool, tag = "1")]
+    pub taken: bool,
+    /// The plan's present epoch.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+}
+/// What became of a command at one robot. FINISHED, FAILED and RUNNING are the words of VDA 5050
+/// (actionStatus). From FINISHED on the states are final, but for EXPIRED, which the server says of a
+/// robot that it has heard nothing of, and which that robot's own word may still replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OutcomeState {
+    Unspecified = 0,
+    /// It is kept for the robot, which has not been heard of.
+    Stored = 1,
+    /// The robot has it.
+    Delivered = 2,
+    /// The robot will carry it out. Stored before the robot acts.
+    Accepted = 3,
+    Running = 4,
+    /// Done.
+    Finished = 5,
+    Failed = 6,
+    /// The robot will not do it, and has not begun.
+    Rejected = 7,
+    Cancelled = 8,
+    /// The deadline passed before it was begun, or before anything was heard of its end.
+    Expired = 9,
+    /// A newer attempt, or a newer epoch of the plan, has taken its place.
+    Superseded = 10,
+}
+impl OutcomeState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OUTCOME_STATE_UNSPECIFIED",
+            Self::Stored => "OUTCOME_STATE_STORED",
+            Self::Delivered => "OUTCOME_STATE_DELIVERED",
+            Self::Accepted => "OUTCOME_STATE_ACCEPTED",
+            Self::Running => "OUTCOME_STATE_RUNNING",
+            Self::Finished => "OUTCOME_STATE_FINISHED",
+            Self::Failed => "OUTCOME_STATE_FAILED",
+            Self::Rejected => "OUTCOME_STATE_REJECTED",
+            Self::Cancelled => "OUTCOME_STATE_CANCELLED",
+            Self::Expired => "OUTCOME_STATE_EXPIRED",
+            Self::Superseded => "OUTCOME_STATE_SUPERSEDED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OUTCOME_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "OUTCOME_STATE_STORED" => Some(Self::Stored),
+            "OUTCOME_STATE_DELIVERED" => Some(Self::Delivered),
+            "OUTCOME_STATE_ACCEPTED" => Some(Self::Accepted),
+            "OUTCOME_STATE_RUNNING" => Some(Self::Running),
+            "OUTCOME_STATE_FINISHED" => Some(Self::Finished),
+            "OUTCOME_STATE_FAILED" => Some(Self::Failed),
+            "OUTCOME_STATE_REJECTED" => Some(Self::Rejected),
+            "OUTCOME_STATE_CANCELLED" => Some(Self::Cancelled),
+            "OUTCOME_STATE_EXPIRED" => Some(Self::Expired),
+            "OUTCOME_STATE_SUPERSEDED" => Some(Self::Superseded),
+            _ => None,
+        }
+    }
 }
