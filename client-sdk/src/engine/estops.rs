@@ -94,7 +94,10 @@ impl Engine {
             | Content::Summary(_)
             | Content::Membership(_)
             | Content::Recall(_)
-            | Content::Edit(_) => false,
+            | Content::Edit(_)
+            | Content::Group(_)
+            | Content::Media(_)
+            | Content::Pose(_) => false,
         }
     }
 }
