@@ -46,7 +46,7 @@ fn kind(word: &str) -> Result<EntryKind, String> {
 
 fn duration_ms(word: &str) -> Result<u64, String> {
     let wrong = || "a number and s, m, h or d".to_owned();
-    let unit = word.chars().last().ok_or_else(wrong)?;
+    let unit = word.chars().next_back().ok_or_else(wrong)?;
     let number: u64 = word[..word.len() - unit.len_utf8()]
         .parse()
         .map_err(|_| wrong())?;
