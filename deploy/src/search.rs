@@ -76,7 +76,7 @@ async fn search(client: &Client, options: &SearchOptions) -> anyhow::Result<Stri
     };
     let mut senders = Vec::new();
     for name in &options.senders {
-        let found = client.find_accounts(&[name]).await?.pop();
+        let found = client.find_accounts(&[name.as_str()]).await?.pop();
         let account = found.with_context(|| format!("there is no account {name:?}"))?;
         senders.push(account.id);
     }

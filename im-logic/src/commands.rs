@@ -110,7 +110,7 @@ impl Commands {
             let group = ConversationId::from_slice(&send.group_id)?;
             let key = (group, caller.account);
             let standing = self.members.ask(key, caller.deadline).await?;
-            if standing.membership != Membership::Member {
+            if !matches!(standing.membership, Membership::Member(_)) {
                 return Err(not_a_member(caller.account, group));
             }
             return Ok(true);

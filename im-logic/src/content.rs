@@ -138,9 +138,9 @@ impl ContentRules {
 
 /// The same content with other words.
 fn with_words(encoded: &[u8], words: String) -> Option<bytes::Bytes> {
-    let mut said = content::decode(encoded).ok()?;
+    let (mut said, refers) = content::decode_with(encoded).ok()?;
     *words_of(&mut said)? = words;
-    Some(content::encode(said))
+    Some(content::encode_with(said, &refers))
 }
 
 /// The words that people read, of contents that are words.
@@ -159,7 +159,12 @@ pub(crate) fn words_of(said: &mut Content) -> Option<&mut String> {
         | Content::Command(_)
         | Content::StepUpdate(_)
         | Content::Membership(_)
-        | Content::Recall(_) => None,
+        | Content::Recall(_)
+        | Content::Group(_)
+        | Content::Media(_)
+        | Content::Pose(_)
+        | Content::Estop(_)
+        | Content::EstopRelease(_) => None,
     }
 }
 

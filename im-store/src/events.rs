@@ -133,7 +133,6 @@ pub(crate) fn indexed(entries: usize) {
 }
 
 pub(crate) fn indexing_behind(conversations: usize) {
-    #[expect(clippy::cast_precision_loss, reason = "a gauge")]
     metrics::gauge!("im_store_unindexed_conversations").set(conversations as f64);
 }
 

@@ -6,11 +6,10 @@ use anyhow::Context as _;
 use im_store::backup::command::{self, Task};
 use im_store::tier::{self, Wiring};
 use im_store::{config::Config, stream::Ownership};
-use service_kit::admin::Readiness;
 use service_kit::discovery::Discovery;
 use service_kit::drain::{self, Drain};
 use service_kit::peers::PeersConfig;
-use service_kit::{admin, exit, listen, runtime, telemetry, tls};
+use service_kit::{admin, admin::Readiness, exit, listen, runtime, telemetry, tls};
 
 fn main() -> ExitCode {
     exit::run("im-store", || {

@@ -193,6 +193,7 @@ impl Log {
                     delivered,
                     read,
                     unread: 0,
+                    role: 0,
                     parted_at: 0,
                 })
             })

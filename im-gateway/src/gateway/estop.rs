@@ -48,13 +48,13 @@ impl Gateway {
         handle: &Arc<SessionHandle>,
         passed: &Passed,
     ) -> BoxFuture<'static, Result<Bytes, Refusal>> {
-        match self.begin(handle, passed) {
+        match self.begin_emergency(handle, passed) {
             Ok(future) => future,
             Err(refusal) => Box::pin(std::future::ready(Err(refusal))),
         }
     }
 
-    fn begin(
+    fn begin_emergency(
         self: &Arc<Self>,
         handle: &Arc<SessionHandle>,
         passed: &Passed,

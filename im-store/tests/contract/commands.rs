@@ -6,11 +6,11 @@ use im_store::command::{
 };
 use im_store::engine::{Chore, Done};
 use im_store::reports::REPORTS_TOGETHER_MAX;
-use im_store::shard::{Append, MemberChange};
+use im_store::shard::{Append, MemberChange, Ruled};
 use im_store::writer::Writer;
 use protocol::command::CommandKey;
-use protocol::wire::{AccountKind, EntryKind, OutcomeState, Priority};
-use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
+use protocol::wire::{AccountKind, EntryKind, OutcomeState, Priority, Role};
+use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, Rights};
 
 use crate::backend::Backend;
 use crate::writer::{NOW_MS, start};
@@ -301,10 +301,8 @@ async fn group_of_two(writer: &Writer) -> ConversationId {
         history_open: false,
     };
     writer.chore(row).await.unwrap();
-    let joins = [1, 7].map(|account| MemberChange {
-        account: AccountId(account),
-        joins: true,
-    });
+    let joins = [(1, Role::Owner), (7, Role::Member)];
+    let joins = joins.map(|(account, role)| MemberChange::Joins(AccountId(account), role));
     writer
         .append(entry(group, message_id, joins.into()))
         .await
@@ -381,7 +379,11 @@ fn entry(
         content: bytes::Bytes::new(),
         priority: Priority::Chat,
         deliver_before_ms: 0,
+        rights: Rights::EVERYTHING,
         changes,
-        target: None::<SequenceNumber>,
+        group: None,
+        target: None,
+        reply_to: None,
+        ruled: Ruled::default(),
     }
 }
