@@ -1,9 +1,10 @@
-//! How SQLite means to run what every batch and every page runs: by looking up, not by reading a table
-//! from its beginning, so that it costs the same however long the history is.
+//! How SQLite means to run what every batch, every page and every login runs: by looking up, not by
+//! reading a table from its beginning, so that it costs the same however long the history is and
+//! however many accounts there are.
 
 use rusqlite::Connection;
 
-use super::{amend, batch, chores, command_readers, commands, pages, schema};
+use super::{amend, batch, chores, command_readers, commands, pages, readers, schema};
 
 /// Each step of its plan.
 fn plan(connection: &Connection, sql: &str) -> Vec<String> {
@@ -19,7 +20,7 @@ fn plan(connection: &Connection, sql: &str) -> Vec<String> {
 }
 
 #[test]
-fn no_statement_of_a_batch_or_a_page_reads_a_whole_table() {
+fn no_statement_of_a_batch_a_page_or_a_login_reads_a_whole_table() {
     let connection = Connection::open_in_memory().unwrap();
     for step in schema::MIGRATIONS {
         connection.execute_batch(step).unwrap();
@@ -41,6 +42,11 @@ fn no_statement_of_a_batch_or_a_page_reads_a_whole_table() {
         &command_readers::REACH,
     ] {
         statements.extend([1, 2, 512].map(|rows| many.of(rows).0.to_string()));
+    }
+    for (names, ids) in [(0, 0), (0, 1), (1, 0), (512, 512)] {
+        let names = vec!["arm-1".to_owned(); names];
+        let query = readers::look_up_accounts("fleet", &names, &vec![1; ids]);
+        statements.push(query.sql().as_str().to_owned());
     }
     for sql in statements {
         for step in plan(&connection, &sql) {

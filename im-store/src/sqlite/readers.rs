@@ -79,6 +79,23 @@ impl SqliteReaders {
     }
 }
 
+/// Accounts by their names, and others by their ids. NULL is nobody's: of an empty list SQLite makes
+/// a condition that is never true, and then reads every account for the other one.
+pub(super) fn look_up_accounts(fleet: &str, names: &[String], ids: &[u64]) -> QueryBuilder<Sqlite> {
+    let mut query =
+        QueryBuilder::new("SELECT account, kind, name, capabilities FROM accounts WHERE (fleet = ");
+    query.push_bind(fleet.to_owned()).push(" AND name IN (NULL");
+    for name in names {
+        query.push(", ").push_bind(name.clone());
+    }
+    query.push(")) OR account IN (NULL");
+    for id in ids {
+        query.push(", ").push_bind(integer(*id));
+    }
+    query.push(") ORDER BY account");
+    query
+}
+
 impl Readers for SqliteReaders {
     async fn close(&self) {
         self.pages.close().await;
@@ -179,20 +196,7 @@ impl Readers for SqliteReaders {
         names: &[String],
         ids: &[u64],
     ) -> Result<Vec<Account>, EngineError> {
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "SELECT account, kind, name, capabilities FROM accounts WHERE (fleet = ",
-        );
-        query.push_bind(fleet).push(" AND name IN (");
-        let mut list = query.separated(", ");
-        for name in names {
-            list.push_bind(name);
-        }
-        query.push(")) OR account IN (");
-        let mut list = query.separated(", ");
-        for id in ids {
-            list.push_bind(integer(*id));
-        }
-        query.push(") ORDER BY account");
+        let mut query = look_up_accounts(fleet, names, ids);
         let rows = query.build().fetch_all(&self.pool).await?;
         rows.iter().map(account).collect()
     }
