@@ -48,7 +48,7 @@ pub(super) async fn one(
     let mut more = true;
     while more && (limit == 0 || members.len() < limit as usize) {
         let last = members.last().map(|member| member.account.id);
-        let after = last.or((after > 0).then_some(AccountId(after)));
+        let after = last.or_else(|| (after > 0).then_some(AccountId(after)));
         let left = match limit {
             0 => 0,
             limit => limit - u32::try_from(members.len()).unwrap_or(limit),
