@@ -24,7 +24,10 @@ pub(crate) const PULLS_IN_FLIGHT_MAX: usize = 8;
 
 /// What the inbox brings about, in order.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "nearly all of them are the largest")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all of them are the largest"
+)]
 pub(crate) enum Output {
     /// Hand this over; the content's length in bytes.
     Message(Message, usize),

@@ -148,7 +148,10 @@ impl Drop for Events {
 type EphemeralKey = (ConversationId, AccountId, String);
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all of them are the largest")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all of them are the largest"
+)]
 enum Item {
     Event(Event),
     /// The newest of this key, at the place of the first that still waits.

@@ -304,7 +304,8 @@ impl Gateway {
 
     async fn ask_until_known(self: &Arc<Self>, mut question: Question) {
         loop {
-            match self.upstream.check(&question).await {
+            let (group, accounts) = (question.conversation, &question.accounts);
+            match self.upstream.check(group, accounts).await {
                 Ok(checked) => {
                     let members = checked.members.into_iter().map(AccountId).collect();
                     let as_of = SequenceNumber(checked.membership_sequence);

@@ -16,7 +16,6 @@ use protocol::{AccountId, Refusal, SessionId};
 use service_kit::peers::{Peers, StickyLink};
 use service_kit::rpc;
 
-use crate::registry::Question;
 use crate::session::Passed;
 
 /// How long a question of the gateway's own may take.
@@ -81,18 +80,18 @@ impl Upstream {
         }
     }
 
-    /// Who is a member.
-    pub async fn check(&self, question: &Question) -> Result<CheckedMembers, Refusal> {
+    /// Which of these accounts are members.
+    pub async fn check(
+        &self,
+        conversation: ConversationId,
+        accounts: &[AccountId],
+    ) -> Result<CheckedMembers, Refusal> {
         let check = CheckMembers {
-            conversation_id: question.conversation.to_bytes(),
-            account_ids: question.accounts.iter().map(|account| account.0).collect(),
+            conversation_id: conversation.to_bytes(),
+            account_ids: accounts.iter().map(|account| account.0).collect(),
         };
-        self.ask(
-            question.conversation.as_bytes(),
-            method::CHECK_MEMBERS,
-            &check,
-        )
-        .await
+        self.ask(conversation.as_bytes(), method::CHECK_MEMBERS, &check)
+            .await
     }
 
     /// Stores an emergency stop or a release for whoever sent it.

@@ -222,8 +222,9 @@ async fn the_latch_survives_every_tier_and_ends_with_its_release() {
     let late = Machine::connect(&cluster, "late-1").await;
     assert!(late.client.is_stopped(), "before anything else");
     late.stops(id).await;
-    let first = late.told.lock().first().cloned();
-    assert!(matches!(first, Some(Event::EmergencyStop(stop)) if stop.id == id));
+    let first = wait::until(async || late.told.lock().first().cloned());
+    let first = first.await.unwrap();
+    assert!(matches!(first, Event::EmergencyStop(stop) if stop.id == id));
     for robot in &hall.robots {
         robot.stops(id).await;
     }

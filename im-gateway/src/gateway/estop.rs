@@ -71,8 +71,18 @@ impl Gateway {
         let gateway = Arc::clone(self);
         let storing: BoxFuture<'static, _> = match wanted {
             Wanted::Stop(stop) => {
-                self.let_out_first(handle, &stop, age)?;
-                Box::pin(async move { gateway.store(stop, commit, timeout).await })
+                if let Some(age) = age {
+                    self.let_out_first(handle, &stop, age)?;
+                    return Ok(Box::pin(async move {
+                        gateway.store(stop, commit, timeout).await
+                    }));
+                }
+                let handle = Arc::clone(handle);
+                Box::pin(async move {
+                    gateway.check_member(&handle, &stop).await?;
+                    gateway.let_out_first(&handle, &stop, Duration::ZERO)?;
+                    gateway.store(stop, commit, timeout).await
+                })
             }
             Wanted::Release(stops, conversation, release) => {
                 let by = handle.account;
@@ -91,8 +101,13 @@ impl Gateway {
         Ok(storing)
     }
 
-    /// Whether this account may, by what is known here, and how old that is.
-    fn may_stop(&self, handle: &SessionHandle, wanted: &Wanted) -> Result<Duration, Refusal> {
+    /// Whether this account may, by what is known here, and how old that is; `None`: it is not known
+    /// here.
+    fn may_stop(
+        &self,
+        handle: &SessionHandle,
+        wanted: &Wanted,
+    ) -> Result<Option<Duration>, Refusal> {
         if handle.kind != AccountKind::Operator {
             return Err(Refusal::new(
                 ErrorCode::Forbidden,
@@ -105,16 +120,26 @@ impl Gateway {
             Wanted::Release(..) => Scope::Fleet,
         };
         match scope {
-            Scope::Fleet => Ok(Duration::ZERO),
+            Scope::Fleet => Ok(Some(Duration::ZERO)),
             Scope::Group(group) if self.registry.is_in(handle.account, group) => {
                 let heard = self.registry.heard_at(handle.account);
-                Ok(heard.map_or(Duration::ZERO, |at| at.elapsed()))
+                Ok(Some(heard.map_or(Duration::ZERO, |at| at.elapsed())))
             }
-            Scope::Group(group) => Err(Refusal::new(
-                ErrorCode::NotAMember,
-                format!("{} is not a member of {group}", handle.account),
-            )),
+            Scope::Group(_) => Ok(None),
         }
+    }
+
+    /// Nobody has told us that the sender is in the group, or not yet: logic knows.
+    async fn check_member(&self, handle: &SessionHandle, stop: &Stop) -> Result<(), Refusal> {
+        let (account, group) = (handle.account, stop.conversation);
+        let checked = self.upstream.check(group, &[account]).await?;
+        if checked.members.contains(&account.0) {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            ErrorCode::NotAMember,
+            format!("{account} is not a member of {group}"),
+        ))
     }
 
     /// Everybody is told, and the sender that they are.
