@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::authority::TokenKind;
 use crate::demo::DemoOptions;
 use crate::ports::PortOptions;
+use crate::provider::{self, ProviderCommand};
 use crate::state::State;
 use crate::up::UpOptions;
 use crate::{access, backup, chat, demo, fleet, process, up, upkeep};
@@ -139,6 +140,12 @@ pub enum Command {
         #[command(flatten)]
         state: StateOption,
     },
+    /// Checks the providers of models that the planner asks
+    Provider {
+        /// What to do.
+        #[command(subcommand)]
+        command: ProviderCommand,
+    },
     /// How `up` starts a tier
     #[command(name = process::BECOME_TIER, hide = true)]
     BecomeTier {
@@ -264,6 +271,7 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
         Command::Credential { kind, name, state } => {
             upkeep::credential(&state.folder(), kind, &name)
         }
+        Command::Provider { command } => provider::run(command).await,
         Command::BecomeTier { .. } => unreachable!("it has become a tier"),
     }
 }
@@ -293,6 +301,8 @@ mod tests {
             "swarm history demo",
             "swarm robots",
             "swarm credential robot lift-1",
+            "swarm provider check qwen --yes --price 0.8/2 --report r.md --config b.toml",
+            "swarm provider list",
             "swarm reset --yes",
             "swarm backup b.tar --store mysql://im@db/im",
             "swarm restore b.tar --replace --yes --state /tmp/x",

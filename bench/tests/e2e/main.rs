@@ -20,5 +20,6 @@ mod kills;
 mod peer_servers;
 mod peers;
 mod people;
+mod providers;
 mod raw;
 mod scenarios;
