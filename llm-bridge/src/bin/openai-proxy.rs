@@ -53,11 +53,11 @@ async fn run(config: Config) -> anyhow::Result<()> {
         Some(tls) => {
             let listener = tls::TlsListener::new(listener, tls, &drain)?;
             let serving = axum::serve(listener, router).with_graceful_shutdown(stop);
-            drain.spawn(std::future::IntoFuture::into_future(serving));
+            drain.spawn(IntoFuture::into_future(serving));
         }
         None => {
             let serving = axum::serve(listener, router).with_graceful_shutdown(stop);
-            drain.spawn(std::future::IntoFuture::into_future(serving));
+            drain.spawn(IntoFuture::into_future(serving));
         }
     }
     tracing::info!(%address, upstream = config.upstream.base_url, "passing on");
