@@ -144,19 +144,16 @@ async fn no_money_and_a_wrong_key_leave_a_provider_alone_for_long() {
 async fn a_bad_request_is_for_the_others_and_refused_content_for_nobody() {
     let (mut choices, now) = (Choices::new(&[4, 4], POLICY), Instant::now());
     let mut question = choices.question(now);
-    let long = Some(ModelError::PromptTooLong("x".into()));
+    let long = ModelError::PromptTooLong("x".into());
     assert_eq!(
-        ask(&mut choices, now, &mut question, long.clone()),
+        ask(&mut choices, now, &mut question, Some(long.clone())),
         Step::Ask(0)
     );
     assert_eq!(
-        ask(&mut choices, now, &mut question, long.clone()),
+        ask(&mut choices, now, &mut question, Some(long.clone())),
         Step::Ask(1)
     );
-    assert_eq!(
-        choices.next(now, &mut question),
-        Step::GiveUp(long.unwrap())
-    );
+    assert_eq!(choices.next(now, &mut question), Step::GiveUp(long));
     let refused = ModelError::Refused("no".into());
     let mut question = choices.question(now);
     assert_eq!(
