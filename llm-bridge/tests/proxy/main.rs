@@ -270,3 +270,40 @@ async fn plain_http_beyond_this_machine_is_refused() {
     let said = said(folder.path());
     assert!(said.contains("listen.certificate"), "{said}");
 }
+
+#[tokio::test]
+async fn bridges_come_in_by_tls_and_a_handshake_that_hangs_holds_up_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = vec!["127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (certificate, key) = (path("certificate.pem"), path("key.pem"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let tls = [
+        ("LISTEN__CERTIFICATE", certificate.as_str()),
+        ("LISTEN__KEY", key.as_str()),
+    ];
+    let running = Running::start(&tls).await;
+    let _silent = tokio::net::TcpStream::connect(running.address)
+        .await
+        .unwrap();
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let root = reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([root]);
+    let client = client.build().unwrap();
+    let ask = |scheme: &str| {
+        let url = format!("{scheme}://{}/v1/chat/completions", running.address);
+        let key = running.key("a", clock::unix_ms());
+        client
+            .post(url)
+            .bearer_auth(key)
+            .json(&body("gpt-4.1"))
+            .send()
+    };
+    let asked = tokio::time::timeout(WITHIN, ask("https")).await.unwrap();
+    assert_eq!(asked.unwrap().status().as_u16(), 200);
+    let plain = tokio::time::timeout(WITHIN, ask("http")).await.unwrap();
+    assert!(plain.is_err(), "{plain:?}");
+    assert_eq!(running.mock.take_seen().len(), 1);
+}
