@@ -11,6 +11,7 @@ use crate::demo::DemoOptions;
 use crate::estop::{EstopCommand, StopOptions};
 use crate::group::GroupCommand;
 use crate::ports::PortOptions;
+use crate::provider::{self, ProviderCommand};
 use crate::search::SearchOptions;
 use crate::state::State;
 use crate::up::UpOptions;
@@ -201,6 +202,12 @@ pub enum Command {
         #[command(flatten)]
         state: StateOption,
     },
+    /// Checks the providers of models that the planner asks
+    Provider {
+        /// What to do.
+        #[command(subcommand)]
+        command: ProviderCommand,
+    },
     /// How `up` starts a tier
     #[command(name = process::BECOME_TIER, hide = true)]
     BecomeTier {
@@ -370,6 +377,7 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
         Command::Credential { kind, name, state } => {
             upkeep::credential(&state.folder(), kind, &name)
         }
+        Command::Provider { command } => provider::run(command).await,
         Command::BecomeTier { .. } => unreachable!("it has become a tier"),
     }
 }

@@ -4,8 +4,8 @@
 //! Not here: any tier, the planner, the SDK. A cluster in production is started by other means.
 //!
 //! Read in this order: [`cli`]; [`state`], [`authority`], [`tiers`], [`addresses`], [`ports`],
-//! [`supervisor`] and [`up`], which make a cluster; [`access`], [`upkeep`], [`backup`] over
-//! [`archive`], [`chat`], [`command`], [`estop`] and [`render`], by which a person uses it;
+//! [`supervisor`] and [`up`], which make a cluster; [`provider`]; [`access`], [`upkeep`], [`backup`]
+//! over [`archive`], [`chat`], [`command`], [`estop`] and [`render`], by which a person uses it;
 //! [`world`], [`floor`], [`fleet`], [`recorder`], [`goal`], [`story`], [`audit`],
 //! [`report`] and [`demo`], which show it at
 //! work and count what was said.
@@ -20,6 +20,7 @@ pub mod addresses;
 pub mod ports;
 pub mod probe;
 mod process;
+pub mod provider;
 pub mod restart;
 pub mod screen;
 pub mod state;

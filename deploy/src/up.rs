@@ -15,6 +15,7 @@ use crate::addresses::Addresses;
 use crate::authority::{Authority, TokenKind};
 use crate::demo::{self, DemoOptions, Outcome};
 use crate::ports::PortOptions;
+use crate::provider;
 use crate::screen::{news, say};
 use crate::state::{State, checkout};
 use crate::supervisor::{Supervisor, SupervisorError};
@@ -84,7 +85,14 @@ pub async fn run(state: &State, options: &UpOptions, ports: &PortOptions) -> any
             supervisor.ready(&instances).await?;
             let seconds = (clock::now() - began).as_secs_f64();
             news(format!("all tiers are ready after {seconds:.1} s"));
-            welcome(state, &authority, &addresses, model, &instances)?;
+            let model = match model {
+                ModelChoice::Mock => {
+                    "the mock; set LLM_BRIDGE__PROVIDERS__QWEN__KEY_FILE or the like for another"
+                        .into()
+                }
+                ModelChoice::Configured => provider::in_use().await?,
+            };
+            welcome(state, &authority, &addresses, &model, &instances)?;
             anyhow::Ok(())
         };
         tokio::select! {
@@ -177,8 +185,11 @@ fn model_choice(environment: impl Iterator<Item = (OsString, OsString)>) -> Mode
     let mut environment = environment;
     let says = |(key, value): (OsString, OsString)| {
         let key = key.to_string_lossy();
-        let key = key.strip_prefix("LLM_BRIDGE__MODEL__");
-        !value.is_empty() && key.is_some_and(|key| key == "BASE_URL" || key.contains("KEY"))
+        let own = key.strip_prefix("LLM_BRIDGE__MODEL__");
+        let own = own.is_some_and(|key| key == "BASE_URL" || key.contains("KEY"));
+        let provider = key.strip_prefix("LLM_BRIDGE__PROVIDERS__");
+        let provider = provider.and_then(|key| key.split_once("__"));
+        !value.is_empty() && (own || provider.is_some_and(|(_, key)| key.contains("KEY")))
     };
     if environment.any(says) {
         ModelChoice::Configured
@@ -192,7 +203,7 @@ fn welcome(
     state: &State,
     authority: &Authority,
     addresses: &Addresses,
-    model: ModelChoice,
+    model: &str,
     instances: &[Instance],
 ) -> anyhow::Result<()> {
     let robot = authority.robot(FIRST_ROBOT, clock::unix_ms())?;
@@ -206,10 +217,7 @@ fn welcome(
         let (name, admin) = (instance.to_string(), instance.admin(addresses));
         say(format!("{name:<12} http://{admin}/metrics"));
     }
-    say(match model {
-        ModelChoice::Mock => "model        the mock; set LLM_BRIDGE__MODEL__BASE_URL for another",
-        ModelChoice::Configured => "model        as configured by LLM_BRIDGE__MODEL__*",
-    });
+    say(format!("model        {model}"));
     let program = Program::current();
     say("");
     say("Ready to paste, at the root of the checkout: a robot's first words, and a conversation.");
@@ -324,6 +332,14 @@ mod tests {
         for key in ["BASE_URL", "API_KEY", "API_KEY_FILE"] {
             let key = format!("LLM_BRIDGE__MODEL__{key}");
             assert_eq!(choice(&[(&key, "x")]), ModelChoice::Configured, "{key}");
+        }
+        for (key, expected) in [
+            ("QWEN__KEY", ModelChoice::Configured),
+            ("OPENAI__SIGNING_KEY", ModelChoice::Configured),
+            ("QWEN__NAME", ModelChoice::Mock),
+        ] {
+            let key = format!("LLM_BRIDGE__PROVIDERS__{key}");
+            assert_eq!(choice(&[(&key, "x")]), expected, "{key}");
         }
         assert!(!ModelChoice::Configured.tiers().contains(&Tier::Mock));
         assert_eq!(ModelChoice::Mock.tiers(), Tier::ALL);

@@ -17,7 +17,7 @@ use crate::events;
 use crate::group::{self, GroupContext, GroupEnd, Post};
 use crate::mission::MissionPolicy;
 use crate::planning::PlanningPolicy;
-use crate::provider::Provider;
+use crate::routing::Providers;
 
 /// The pause before what failed is tried again.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -37,7 +37,7 @@ pub enum BridgeError {
 #[derive(Debug, Clone)]
 pub struct Planner {
     /// Who makes plans.
-    pub provider: Provider,
+    pub providers: Providers,
     /// How plans are made.
     pub planning: PlanningPolicy,
     /// How they are followed.
@@ -58,7 +58,7 @@ pub async fn run(
     let (client, events) = connected;
     let context = GroupContext {
         client: client.clone(),
-        provider: planner.provider,
+        providers: planner.providers,
         planning: planner.planning,
         mission: planner.mission,
         drain: drain.clone(),

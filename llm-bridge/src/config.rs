@@ -1,6 +1,7 @@
 //! The planner's configuration. `config.toml` is its manual.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use client_sdk::{ClientConfig, Credential};
 use serde::Deserialize;
@@ -9,6 +10,7 @@ use service_kit::config::{AdminConfig, ConfigError, DrainConfig, LogConfig, read
 use crate::check::PlanLimits;
 use crate::mission::MissionPolicy;
 use crate::planning::PlanningPolicy;
+use crate::provider::{FormAbility, ProviderKind};
 
 /// The variables of this process begin with it.
 pub const ENV_PREFIX: &str = "LLM_BRIDGE";
@@ -26,8 +28,12 @@ pub struct Config {
     pub admin: AdminConfig,
     /// The fleet's gateways.
     pub server: ServerConfig,
-    /// Who makes the plans.
+    /// A server of one's own that makes the plans.
     pub model: ModelConfig,
+    /// Providers that do, by their names.
+    pub providers: BTreeMap<String, ModelConfig>,
+    /// Who is asked when.
+    pub routing: RoutingConfig,
     /// How plans are made and followed.
     pub planning: PlanningConfig,
     /// How we end.
@@ -91,18 +97,26 @@ impl ServerConfig {
     }
 }
 
-/// The section `[model]`.
+/// The section `[model]`, and those of `[providers]`.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// What comes before `/chat/completions`.
+    /// Which interface it has.
+    pub kind: ProviderKind,
+    /// What comes before the paths of the interface.
     pub base_url: String,
     /// The provider's key; empty for none.
     pub key: String,
     /// A file with it; empty for none.
     pub key_file: String,
+    /// With an `openai-proxy`: our private key, by which each request gets a key of its own.
+    pub signing_key: String,
+    /// Who we are there.
+    pub signed_as: String,
     /// As the provider names it.
     pub name: String,
+    /// The model of its embeddings; empty for none.
+    pub embeddings_name: String,
     /// How the form of the answer is demanded.
     pub response_format: ResponseFormat,
     /// Bound of the connection.
@@ -111,8 +125,34 @@ pub struct ModelConfig {
     pub first_token_timeout_ms: u64,
     /// Bound of the whole answer.
     pub total_timeout_ms: u64,
+    /// Questions at once.
+    pub concurrent_max: u32,
+}
+
+/// The section `[routing]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoutingConfig {
+    /// Providers, the first to ask first; after a slash another model than the section's.
+    pub order: Vec<String>,
     /// Requests for one answer.
     pub attempts_max: u32,
+    /// How long one answer may take in all.
+    pub patience_ms: u64,
+    /// The first pause before a provider is asked again.
+    pub backoff_first_ms: u64,
+    /// The longest.
+    pub backoff_last_ms: u64,
+    /// A longer pause that a provider asks for is not waited for.
+    pub retry_after_s_max: u64,
+    /// Failures in a row before a provider is left alone.
+    pub failures_max: u32,
+    /// For how long at first.
+    pub alone_first_ms: u64,
+    /// For how long at most.
+    pub alone_last_ms: u64,
+    /// Questions that may wait for a place.
+    pub waiting_max: u32,
 }
 
 /// How the form of an answer is demanded.
@@ -127,6 +167,18 @@ pub enum ResponseFormat {
     Text,
 }
 
+impl ResponseFormat {
+    /// What the provider is to be held to, if it can.
+    #[must_use]
+    pub const fn ability(self) -> FormAbility {
+        match self {
+            Self::JsonSchema => FormAbility::Schema,
+            Self::JsonObject => FormAbility::Json,
+            Self::Text => FormAbility::Prompt,
+        }
+    }
+}
+
 /// Without the key.
 impl std::fmt::Debug for ModelConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -138,24 +190,10 @@ impl std::fmt::Debug for ModelConfig {
 }
 
 impl ModelConfig {
-    /// The key, from its file if there is one.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or both are set.
-    pub fn read_key(&self) -> Result<String, ConfigError> {
-        if self.key_file.is_empty() {
-            return Ok(self.key.trim().to_owned());
-        }
-        let refuse = |why: &str| ConfigError::Value(format!("model.key_file: {why}"));
-        if !self.key.is_empty() {
-            return Err(refuse("model.key is set too; set one of them"));
-        }
-        let bytes = read_file("model.key_file", Path::new(&self.key_file))?;
-        let key = String::from_utf8(bytes).map_err(|_| refuse("it holds no text"))?;
-        match key.trim() {
-            "" => Err(refuse("it holds no key")),
-            key => Ok(key.to_owned()),
-        }
+    /// Whether it says where its key is.
+    #[must_use]
+    pub const fn has_key(&self) -> bool {
+        !self.key.is_empty() || !self.key_file.is_empty() || !self.signing_key.is_empty()
     }
 }
 
@@ -239,7 +277,6 @@ mod tests {
     fn the_embedded_file_is_a_configuration() {
         let config: Config = service_kit::config::defaults(DEFAULTS).unwrap();
         assert_eq!(config.admin.listen.port(), 7505);
-        assert_eq!(config.model.read_key().unwrap(), "");
         assert_eq!(config.planning.planning().unwrap().asks_max, 3);
         assert_eq!(config.planning.mission().instruction_age_ms_max, 3_600_000);
     }
@@ -261,28 +298,10 @@ mod tests {
     fn missing_files_and_bounds_that_allow_nothing_name_their_key() {
         let error = with("SERVER__TOKEN", "/nowhere/token").server.client();
         assert!(error.unwrap_err().to_string().starts_with("server.token: "));
-        let error = with("MODEL__KEY_FILE", "/nowhere/key").model.read_key();
-        assert!(
-            error
-                .unwrap_err()
-                .to_string()
-                .starts_with("model.key_file: ")
-        );
         for key in ["ASKS_MAX", "STEPS_MAX", "STEP_TIME_LIMIT_S_MAX"] {
             let planning = with(&format!("PLANNING__{key}"), "0").planning.planning();
             let error = planning.unwrap_err().to_string();
             assert!(error.contains(&key.to_lowercase()), "{error}");
         }
-    }
-
-    #[test]
-    fn the_key_is_read_from_its_file_and_never_shown() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "sk-secret\n").unwrap();
-        let mut config = with("MODEL__KEY_FILE", &file.path().display().to_string()).model;
-        assert_eq!(config.read_key().unwrap(), "sk-secret");
-        config.key = "sk-other".into();
-        assert!(config.read_key().is_err());
-        assert!(!format!("{config:?}").contains("sk-"), "{config:?}");
     }
 }

@@ -9,7 +9,7 @@ use client_sdk::{ConversationId, Error, SendError};
 use protocol::wire::{Outcome, StepState};
 use protocol::{ClientMessageId, SequenceNumber};
 
-use crate::provider::{ModelError, Reply};
+use crate::provider::{ModelError, Reply, Usage};
 
 pub(crate) fn connected() {
     metrics::counter!("im_bridge_connections_total").increment(1);
@@ -120,20 +120,27 @@ pub(crate) fn send_refused(kind: &'static str, error: &SendError) {
 }
 
 pub(crate) fn model_answered(reply: &Reply) {
+    let cost = reply.cost();
     metrics::counter!("im_bridge_model_answers_total").increment(1);
-    metrics::counter!("im_bridge_prompt_tokens_total").increment(reply.prompt_tokens);
-    metrics::counter!("im_bridge_completion_tokens_total").increment(reply.completion_tokens);
+    metrics::counter!("im_bridge_prompt_tokens_total").increment(cost.prompt_tokens);
+    metrics::counter!("im_bridge_completion_tokens_total").increment(cost.completion_tokens);
     tracing::info!(
         model = reply.model,
-        prompt_tokens = reply.prompt_tokens,
-        completion_tokens = reply.completion_tokens,
+        prompt_tokens = cost.prompt_tokens,
+        completion_tokens = cost.completion_tokens,
         "the model answered"
     );
 }
 
-pub(crate) fn model_failed(error: &ModelError, attempt: u32) {
+pub(crate) fn model_failed(provider: &str, error: &ModelError) {
     metrics::counter!("im_bridge_model_failures_total", "class" => error.class()).increment(1);
-    tracing::warn!(%error, attempt, "the model did not answer");
+    tracing::warn!(provider, %error, "the model did not answer");
+}
+
+/// Others are asked meanwhile.
+pub(crate) fn provider_left_alone(provider: &str) {
+    metrics::counter!("im_bridge_providers_left_alone_total").increment(1);
+    tracing::warn!(provider, "it keeps failing, and is left alone for a while");
 }
 
 pub(crate) fn plan_invalid(problems: usize, asks: u32) {
@@ -145,4 +152,30 @@ pub(crate) fn plan_invalid(problems: usize, asks: u32) {
 pub(crate) fn schema_unusable(robot: &str, action: &str, error: &serde_json::Error) {
     metrics::counter!("im_bridge_schemas_unusable_total").increment(1);
     tracing::warn!(robot, action, %error, "the schema of an action is not JSON");
+}
+
+/// The proxy has not passed a request on.
+pub(crate) fn proxy_refused(code: &'static str) {
+    metrics::counter!("im_proxy_refusals_total", "code" => code).increment(1);
+    tracing::info!(code, "a request was not passed on");
+}
+
+/// A request has passed the proxy, or was cut on the way.
+pub(crate) fn proxy_passed(status: u16, usage: Usage, is_told: bool) {
+    let told = if is_told { "told" } else { "estimated" };
+    metrics::counter!("im_proxy_requests_total", "status" => status.to_string()).increment(1);
+    metrics::counter!("im_proxy_prompt_tokens_total", "usage" => told)
+        .increment(usage.prompt_tokens);
+    metrics::counter!("im_proxy_answer_tokens_total", "usage" => told)
+        .increment(usage.completion_tokens);
+}
+
+/// A person must look: the tokens of the day are bounded all the same, until a restart.
+pub(crate) fn account_not_written(error: &std::io::Error) {
+    metrics::counter!("im_proxy_account_failures_total").increment(1);
+    tracing::error!(%error, "the account cannot be written");
+}
+
+pub(crate) fn account_line_dropped() {
+    metrics::counter!("im_proxy_account_lines_dropped_total").increment(1);
 }

@@ -23,7 +23,7 @@ use crate::events;
 use crate::mission::{Answer, Letter, MissionPolicy, Output, Question, Recipient, SendOutcome};
 use crate::planning::{self, PlanningPolicy};
 use crate::prompt::Situation;
-use crate::provider::Provider;
+use crate::routing::Providers;
 use crate::summary::Decline;
 
 /// Messages that wait for a group's task. Beyond it they are dropped, and read from the log.
@@ -44,7 +44,7 @@ pub struct GroupContext {
     /// The planner's account.
     pub client: Client,
     /// Who makes plans.
-    pub provider: Provider,
+    pub providers: Providers,
     /// How plans are made.
     pub planning: PlanningPolicy,
     /// How they are followed.
@@ -293,7 +293,7 @@ async fn answer(context: &GroupContext, question: &Question, situation: &Situati
         instruction: question.instruction,
         version: question.version,
     };
-    planning::plan(&context.provider, situation, key, &context.planning).await
+    planning::plan(&context.providers, situation, key, &context.planning).await
 }
 
 fn unanswered(error: &Error) -> Answer {

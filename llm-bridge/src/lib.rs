@@ -6,8 +6,9 @@
 //!
 //! Read in this order: [`language`], [`plan`], [`prompt`], [`check`]: what is asked of a model and
 //! what is made of its answer; [`execution`], [`mission`], [`agenda`], [`summary`]: what an
-//! instruction has come to, all pure; [`provider`] and [`planning`], which ask; [`group`] and
-//! [`bridge`], the shell. [`mock`] is another program: a model that is none.
+//! instruction has come to, all pure; [`provider`], [`routing`] and [`planning`], which ask;
+//! [`checkup`], which checks a provider; [`group`] and [`bridge`], the shell. [`proxy`] is another
+//! program, and so are [`mock`], a model that is none, and [`mocks`], providers that are none.
 
 pub mod config;
 
@@ -24,12 +25,18 @@ pub mod summary;
 pub mod agenda;
 
 pub mod provider;
+pub mod routing;
 
 pub mod planning;
+
+pub mod checkup;
 
 pub mod bridge;
 pub mod group;
 
 mod events;
 
+pub mod proxy;
+
 pub mod mock;
+pub mod mocks;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use llm_bridge::bridge::{self, Planner};
 use llm_bridge::config::{Config, DEFAULTS, ENV_PREFIX};
-use llm_bridge::provider::Provider;
+use llm_bridge::routing::routes;
 use service_kit::admin::{self, Readiness};
-use service_kit::config::{self, ConfigError};
+use service_kit::config;
 use service_kit::drain::{self, Drain};
 use service_kit::{exit, listen, telemetry};
 
@@ -22,11 +22,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let telemetry = telemetry::init("llm-bridge", &config.log)?;
     let (drain, readiness) = (Drain::new(), Readiness::new());
     let client = config.server.client()?;
-    let key = config.model.read_key()?;
-    let provider =
-        Provider::new(&config.model, key).map_err(|error| ConfigError::Value(error.to_string()))?;
+    let providers = routes::providers(&config)?;
+    let models = providers.describe();
     let planner = Planner {
-        provider,
+        providers,
         planning: config.planning.planning()?,
         mission: config.planning.mission(),
     };
@@ -36,7 +35,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     drain.spawn(admin::serve(admin, telemetry, readiness, drain.clone()));
     let mut bridging = drain.spawn(bridge::run(client, planner, gate, drain.clone()));
 
-    tracing::info!(model = config.model.name, "planning");
+    tracing::info!(models, "planning");
     let ended = tokio::select! {
         () = drain::signal() => None,
         ended = &mut bridging => Some(ended),

@@ -9,7 +9,9 @@ use crate::events;
 use crate::mission::{Answer, Question};
 use crate::plan;
 use crate::prompt::{self, Action, ChatMessage, Robot, Situation};
-use crate::provider::{ModelError, Provider, Reply};
+use crate::provider::chat::Message;
+use crate::provider::{ChatRequest, Form, ModelError, Reply, Service, chat};
+use crate::routing::Providers;
 use crate::summary::Decline;
 
 /// What answers.
@@ -24,16 +26,35 @@ pub trait Model: Send + Sync {
     fn name(&self) -> &str;
 }
 
-impl Model for Provider {
-    fn ask(
-        &self,
-        messages: &[ChatMessage],
-    ) -> impl Future<Output = Result<Reply, ModelError>> + Send {
-        Self::ask(self, messages)
+impl Model for Providers {
+    async fn ask(&self, messages: &[ChatMessage]) -> Result<Reply, ModelError> {
+        Self::ask(self, &request(messages)).await
     }
 
     fn name(&self) -> &str {
-        self.model()
+        self.services().first().map_or("", Service::model)
+    }
+}
+
+/// What is asked for: a plan, by its schema where the provider has such a thing.
+#[must_use]
+pub fn request(messages: &[ChatMessage]) -> ChatRequest {
+    let message = |its: &ChatMessage| {
+        let role = match its.role {
+            prompt::Role::System => chat::Role::System,
+            prompt::Role::User => chat::Role::User,
+            prompt::Role::Assistant => chat::Role::Assistant,
+        };
+        Message::new(role, its.content.clone())
+    };
+    ChatRequest {
+        messages: messages.iter().map(message).collect(),
+        form: Form::Schema {
+            name: plan::SCHEMA_NAME.into(),
+            schema: plan::schema().clone(),
+        },
+        is_streamed: true,
+        ..ChatRequest::default()
     }
 }
 
@@ -129,8 +150,8 @@ pub async fn plan(
             }
             Err(error) => break Err(Decline::NoAnswer(error.to_string())),
         };
-        answer.prompt_tokens += reply.prompt_tokens;
-        answer.completion_tokens += reply.completion_tokens;
+        answer.prompt_tokens += reply.cost().prompt_tokens;
+        answer.completion_tokens += reply.cost().completion_tokens;
         let name = match reply.model.as_str() {
             "" => model.name(),
             name => name,

@@ -1,348 +1,222 @@
-//! A provider of models: chat completions of the interface of OpenAI, streamed, with bounded
-//! retries. What is asked, and what is made of the answer, is not here.
+//! Providers of models: what each has, how each is asked, and what is made of its answers, all
+//! pure; and the one shell that sends it.
+//!
+//! Read in this order: [`chat`], what is asked of any of them; [`error`] and [`told`], how it fails;
+//! [`sse`]; [`completions`], the form that most share; a file for each provider; then
+//! [`service`], which sends, and [`structured`], which gets JSON from a model that has no form.
 
+pub mod chat;
 pub mod error;
-pub mod reply;
-mod sse;
+pub mod sse;
+pub mod told;
+
+mod calls;
+pub mod completions;
+mod embeddings;
+
+pub mod ark;
+pub mod compatible;
+pub mod coze;
+pub mod dashscope;
+pub mod dashscope_native;
+pub mod openai;
+pub mod qianfan;
+
+mod http;
+pub mod service;
+pub mod structured;
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Response, Url};
-use serde_json::{Value, json};
-use thiserror::Error;
-use tokio::time::{Instant, timeout, timeout_at};
+use serde::Deserialize;
+use serde_json::Value;
 
-pub use self::error::ModelError;
-pub use self::reply::Reply;
-use crate::config::{ModelConfig, ResponseFormat};
-use crate::events;
-use crate::plan;
-use crate::prompt::ChatMessage;
-use reply::Collector;
+pub use self::chat::{ChatRequest, Embeddings, Form, Reply, Usage};
+pub use self::error::{ErrorKind, ModelError};
+pub(crate) use self::http::install_crypto;
+pub use self::service::{Service, SetupError};
+use self::sse::Event;
+use self::told::Told;
 
-/// The first pause between attempts.
-const BACKOFF_FIRST: Duration = Duration::from_millis(250);
+/// A provider's interface: what is sent, and what is made of what comes. It sends nothing itself.
+pub trait Provider: fmt::Debug + Send + Sync {
+    /// What it can do.
+    fn abilities(&self) -> Abilities;
 
-/// The longest one.
-const BACKOFF_LAST: Duration = Duration::from_secs(8);
+    /// The request for an answer of this model.
+    ///
+    /// # Errors
+    /// When it has no such thing.
+    fn chat(&self, model: &str, request: &ChatRequest) -> Result<Call, ModelError>;
 
-/// A provider that asks to wait longer is not waited for.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+    /// Reads the answer to one request.
+    fn reader(&self) -> Box<dyn ReadReply>;
 
-/// How much of an error's body is read, in bytes.
-const ERROR_BODY_BYTES_MAX: usize = 16 * 1024;
+    /// The request for embeddings of at most [`Abilities::embeddings_max`] texts.
+    ///
+    /// # Errors
+    /// When it has no such thing.
+    fn embed(&self, model: &str, texts: &[String]) -> Result<Call, ModelError>;
 
-/// How much of a completion that is not streamed is read, in bytes.
-const BODY_BYTES_MAX: usize = 2 * plan::ANSWER_BYTES_MAX;
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When the body holds none.
+    fn read_embeddings(&self, body: &[u8]) -> Result<Embeddings, ModelError>;
 
-/// A provider that cannot be set up.
-#[derive(Debug, Error)]
-pub enum SetupError {
-    /// Not a URL of HTTP.
-    #[error("model.base_url: `{0}` is not of the form http://HOST/v1 or https://HOST/v1")]
-    BaseUrl(String),
-    /// Not a header's value.
-    #[error("model.key: it has characters that no key has")]
-    Key,
-    /// The client cannot be built; without the system's certificates for example.
-    #[error("model.base_url: no client can be made for it")]
-    Client(#[source] reqwest::Error),
+    /// What an error means.
+    fn error(&self, told: &Told) -> ModelError;
 }
 
-/// A provider.
-#[derive(Clone)]
-pub struct Provider {
-    shared: Arc<Shared>,
+/// Which interface a provider has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProviderKind {
+    /// `OpenAI`'s own.
+    Openai,
+    /// Alibaba's Qwen, by its interface that is compatible with `OpenAI`'s.
+    Dashscope,
+    /// The same, by its own.
+    DashscopeNative,
+    /// Baidu's ERNIE.
+    Qianfan,
+    /// `ByteDance`'s Doubao.
+    Ark,
+    /// `ByteDance`'s bots.
+    Coze,
+    /// Any server with `OpenAI`'s interface: vLLM, Ollama, the mock.
+    Compatible,
 }
 
-struct Shared {
-    http: reqwest::Client,
-    url: Url,
-    /// Of no use but to keep it out of messages.
-    key: String,
-    model: String,
-    response_format: ResponseFormat,
-    first_token_timeout: Duration,
-    total_timeout: Duration,
-    attempts_max: u32,
-}
+impl ProviderKind {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Openai,
+        Self::Dashscope,
+        Self::DashscopeNative,
+        Self::Qianfan,
+        Self::Ark,
+        Self::Coze,
+        Self::Compatible,
+    ];
 
-/// Without the key.
-impl fmt::Debug for Provider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Provider")
-            .field("model", &self.shared.model)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Provider {
-    /// A provider as the configuration says. Nothing is sent yet.
-    pub fn new(config: &ModelConfig, key: String) -> Result<Self, SetupError> {
-        install_crypto();
-        let url = Url::parse(&config.base_url)
-            .and_then(|base| {
-                let base = base.as_str().trim_end_matches('/');
-                Url::parse(&format!("{base}/chat/completions"))
-            })
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| SetupError::BaseUrl(config.base_url.clone()))?;
-        // A redirect would take the key to somebody else.
-        let mut http = reqwest::Client::builder()
-            .connect_timeout(Duration::from_millis(config.connect_timeout_ms))
-            .redirect(reqwest::redirect::Policy::none())
-            .default_headers(headers(&key)?);
-        if url.scheme() == "http" {
-            // It needs no certificates, and a machine may have none.
-            http = http.tls_certs_only([]);
-        }
-        if matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")) {
-            http = http.no_proxy();
-        }
-        let shared = Shared {
-            http: http.build().map_err(SetupError::Client)?,
-            url,
-            key,
-            model: config.name.clone(),
-            response_format: config.response_format,
-            first_token_timeout: Duration::from_millis(config.first_token_timeout_ms),
-            total_timeout: Duration::from_millis(config.total_timeout_ms),
-            attempts_max: config.attempts_max.max(1),
-        };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
-    }
-
-    /// The model that is asked for.
+    /// The interface.
     #[must_use]
-    pub fn model(&self) -> &str {
-        &self.shared.model
-    }
-
-    /// Asks, and asks again when that may help. Cancel-safe: what is dropped was only asked.
-    pub async fn ask(&self, messages: &[ChatMessage]) -> Result<Reply, ModelError> {
-        let body = self.body(messages);
-        let mut attempt = 1;
-        loop {
-            let error = match self.attempt(&body).await {
-                Ok(reply) => {
-                    events::model_answered(&reply);
-                    return Ok(reply);
-                }
-                Err(error) => self.without_key(error),
-            };
-            events::model_failed(&error, attempt);
-            let pause = pause(&error, attempt, rand::random());
-            let Some(pause) = pause.filter(|_| attempt < self.shared.attempts_max) else {
-                return Err(error);
-            };
-            tokio::time::sleep(pause).await;
-            attempt += 1;
-        }
-    }
-
-    fn body(&self, messages: &[ChatMessage]) -> Value {
-        let mut body = json!({
-            "model": self.shared.model,
-            "messages": messages,
-            "stream": true,
-            "stream_options": { "include_usage": true },
-        });
-        match self.shared.response_format {
-            // Not strict: the arguments of an action are an object of any form.
-            ResponseFormat::JsonSchema => {
-                body["response_format"] = json!({
-                    "type": "json_schema",
-                    "json_schema": {
-                        "name": plan::SCHEMA_NAME,
-                        "schema": plan::schema(),
-                        "strict": false,
-                    },
-                });
-            }
-            ResponseFormat::JsonObject => {
-                body["response_format"] = json!({ "type": "json_object" });
-            }
-            ResponseFormat::Text => {}
-        }
-        body
-    }
-
-    async fn attempt(&self, body: &Value) -> Result<Reply, ModelError> {
-        timeout(self.shared.total_timeout, self.stream(body))
-            .await
-            .unwrap_or(Err(ModelError::Timeout("the answer did not end")))
-    }
-
-    async fn stream(&self, body: &Value) -> Result<Reply, ModelError> {
-        let first_by = Instant::now() + self.shared.first_token_timeout;
-        let late = |_| ModelError::Timeout("the answer did not begin");
-        let sending = self.shared.http.post(self.shared.url.clone()).json(body);
-        let mut response = timeout_at(first_by, sending.send())
-            .await
-            .map_err(late)?
-            .map_err(transport)?;
-        let status = response.status().as_u16();
-        if !response.status().is_success() {
-            let retry_after = retry_after(response.headers());
-            let body = read(&mut response, ERROR_BODY_BYTES_MAX).await?;
-            return Err(error::of_status(status, retry_after, &body));
-        }
-        if !is_stream(&response) {
-            let body = read(&mut response, BODY_BYTES_MAX).await?;
-            return reply::whole(&body);
-        }
-        let (mut events, mut collector) = (sse::Events::default(), Collector::default());
-        while !collector.is_done() {
-            let next = if collector.has_begun() {
-                response.chunk().await
-            } else {
-                timeout_at(first_by, response.chunk()).await.map_err(late)?
-            };
-            let Some(piece) = next.map_err(cut)? else {
-                break;
-            };
-            for event in events.push(&piece)? {
-                collector.push(&event)?;
-            }
-        }
-        collector.finish()
-    }
-
-    /// A provider may repeat the key in its message.
-    fn without_key(&self, error: ModelError) -> ModelError {
-        let hide = |text: String| match self.shared.key.as_str() {
-            "" => text,
-            key => text.replace(key, "..."),
-        };
-        match error {
-            ModelError::BadRequest { status, message } => ModelError::BadRequest {
-                status,
-                message: hide(message),
-            },
-            ModelError::Unavailable(text) => ModelError::Unavailable(hide(text)),
-            ModelError::Malformed(text) => ModelError::Malformed(hide(text)),
-            ModelError::Refused(text) => ModelError::Refused(hide(text)),
-            other @ (ModelError::Auth { .. }
-            | ModelError::Quota
-            | ModelError::RateLimited { .. }
-            | ModelError::Timeout(_)
-            | ModelError::Cut
-            | ModelError::TooLong) => other,
+    pub fn provider(self) -> Box<dyn Provider> {
+        match self {
+            Self::Openai => Box::new(openai::OpenAi),
+            Self::Dashscope => Box::new(dashscope::DashScope),
+            Self::DashscopeNative => Box::new(dashscope_native::DashScopeNative),
+            Self::Qianfan => Box::new(qianfan::Qianfan),
+            Self::Ark => Box::new(ark::Ark),
+            Self::Coze => Box::new(coze::Coze),
+            Self::Compatible => Box::new(compatible::Compatible),
         }
     }
 }
 
-/// reqwest takes the process's provider of cryptography; another part may have set it.
-fn install_crypto() {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        drop(rustls::crypto::ring::default_provider().install_default());
-    }
+/// What a provider can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Abilities {
+    /// What it can be held to.
+    pub form: FormAbility,
+    /// Who defines the tools.
+    pub tools: ToolAbility,
+    /// The texts of one request for embeddings; 0 if it has none.
+    pub embeddings_max: usize,
+    /// Whether temperature, token limit and seed are taken.
+    pub sampling: bool,
 }
 
-fn headers(key: &str) -> Result<HeaderMap, SetupError> {
-    let mut headers = HeaderMap::new();
-    if !key.is_empty() {
-        let mut value =
-            HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| SetupError::Key)?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
-    }
-    Ok(headers)
+/// What form of an answer a provider can be held to, the least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FormAbility {
+    /// What the prompt asks for, and what mending brings.
+    Prompt,
+    /// JSON, whatever its form.
+    Json,
+    /// A schema.
+    Schema,
 }
 
-fn is_stream(response: &Response) -> bool {
-    let kind = response.headers().get(CONTENT_TYPE);
-    kind.and_then(|kind| kind.to_str().ok())
-        .is_none_or(|kind| !kind.starts_with("application/json"))
+/// Who defines the tools that a model may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolAbility {
+    /// The request.
+    Request,
+    /// The bot, at the provider; those of a request are not sent.
+    Bot,
 }
 
-/// At most so much of the body.
-async fn read(response: &mut Response, bytes_max: usize) -> Result<Vec<u8>, ModelError> {
-    let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(cut)? {
-        let room = bytes_max - body.len();
-        body.extend_from_slice(&piece[..piece.len().min(room)]);
-        if body.len() == bytes_max {
-            break;
+/// A request over HTTP, but for the key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// GET without a body, POST with one.
+    pub body: Option<Value>,
+    /// What comes after the provider's base URL, from the slash on.
+    pub path: String,
+    /// Headers beside those of every request.
+    pub headers: Vec<(&'static str, &'static str)>,
+}
+
+impl Call {
+    /// A POST without headers of its own.
+    #[must_use]
+    pub fn post(path: impl Into<String>, body: Value) -> Self {
+        Self {
+            body: Some(body),
+            path: path.into(),
+            headers: Vec::new(),
         }
     }
-    Ok(body)
-}
 
-/// In seconds. A date is rare, and the pause without it is as good.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    seconds.parse().ok().map(Duration::from_secs)
-}
-
-fn transport(error: reqwest::Error) -> ModelError {
-    if error.is_timeout() {
-        return ModelError::Timeout("no connection");
-    }
-    let error = error.without_url();
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    ModelError::Unavailable(cause.to_string())
-}
-
-fn cut(error: reqwest::Error) -> ModelError {
-    if error.is_timeout() {
-        ModelError::Timeout("the answer did not go on")
-    } else {
-        ModelError::Cut
+    /// A GET.
+    #[must_use]
+    pub fn get(path: impl Into<String>) -> Self {
+        Self {
+            body: None,
+            path: path.into(),
+            headers: Vec::new(),
+        }
     }
 }
 
-/// How long to wait before the next attempt, if there is a point in one; `random` is in `0.0..1.0`.
-fn pause(error: &ModelError, attempt: u32, random: f64) -> Option<Duration> {
-    if !error.is_retryable() {
-        return None;
-    }
-    let bound = BACKOFF_FIRST
-        .saturating_mul(2_u32.saturating_pow(attempt - 1))
-        .min(BACKOFF_LAST);
-    let own = bound.mul_f64(0.5 + random / 2.0);
-    match error {
-        ModelError::RateLimited {
-            retry_after: Some(asked),
-        } => (*asked <= RETRY_AFTER_MAX).then(|| own.max(*asked)),
-        ModelError::RateLimited { retry_after: None }
-        | ModelError::Unavailable(_)
-        | ModelError::Timeout(_)
-        | ModelError::Cut
-        | ModelError::Malformed(_)
-        | ModelError::Auth { .. }
-        | ModelError::Quota
-        | ModelError::BadRequest { .. }
-        | ModelError::TooLong
-        | ModelError::Refused(_) => Some(own),
-    }
+/// What an answer that did not come as a stream leads to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// It is whole.
+    Done,
+    /// After a pause, another request has more of it.
+    Call(Duration, Call),
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Reads the answer to one request, as a stream or whole.
+pub trait ReadReply: Send {
+    /// Takes the next event of a stream.
+    ///
+    /// # Errors
+    /// When it is an error, or no event of the interface.
+    fn event(&mut self, event: &Event) -> Result<(), ModelError>;
 
-    #[test]
-    fn pauses_double_and_the_provider_may_ask_for_longer_ones() {
-        let cut = ModelError::Cut;
-        let pauses: Vec<_> = (1..8).map(|n| pause(&cut, n, 1.0).unwrap()).collect();
-        let millis: Vec<_> = pauses.iter().map(Duration::as_millis).collect();
-        assert_eq!(millis, [250, 500, 1000, 2000, 4000, 8000, 8000]);
-        assert_eq!(pause(&cut, 1, 0.0), Some(Duration::from_millis(125)));
-        let limited = |seconds| ModelError::RateLimited {
-            retry_after: Some(Duration::from_secs(seconds)),
-        };
-        assert_eq!(pause(&limited(3), 1, 0.5), Some(Duration::from_secs(3)));
-        assert_eq!(pause(&limited(3600), 1, 0.5), None);
-        assert_eq!(pause(&ModelError::Auth { status: 401 }, 1, 0.5), None);
-    }
+    /// Takes a body that is no stream.
+    ///
+    /// # Errors
+    /// When it is an error, or none of the interface.
+    fn whole(&mut self, body: &[u8]) -> Result<Next, ModelError>;
+
+    /// The words so far; they only grow.
+    fn text(&self) -> &str;
+
+    /// Whether the model has begun to speak, think or call.
+    fn has_begun(&self) -> bool;
+
+    /// Whether nothing more comes.
+    fn is_done(&self) -> bool;
+
+    /// The reply, once the answer has ended.
+    ///
+    /// # Errors
+    /// When it ended in its middle, or refuses.
+    fn finish(self: Box<Self>) -> Result<Reply, ModelError>;
 }

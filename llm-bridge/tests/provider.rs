@@ -13,8 +13,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures_util::stream::{self, StreamExt as _};
 use llm_bridge::config::{Config, DEFAULTS, ModelConfig};
+use llm_bridge::planning;
 use llm_bridge::prompt::{ChatMessage, Role};
-use llm_bridge::provider::{ModelError, Provider, Reply};
+use llm_bridge::provider::{ModelError, Reply, Service};
+use llm_bridge::routing::Providers;
 use serde_json::{Value, json};
 
 const KEY: &str = "sk-test-0123456789";
@@ -105,11 +107,10 @@ async fn answer(State(server): State<Server>, headers: HeaderMap, body: String) 
     }
 }
 
-fn config(base_url: String, attempts_max: u32) -> ModelConfig {
+fn config(base_url: String) -> ModelConfig {
     let config: Config = service_kit::config::defaults(DEFAULTS).unwrap();
     ModelConfig {
         base_url,
-        attempts_max,
         first_token_timeout_ms: 2_000,
         total_timeout_ms: 4_000,
         ..config.model
@@ -132,14 +133,18 @@ async fn ask(
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let serving = tokio::spawn(async move { axum::serve(listener, app).await });
-    let mut config = config(format!("http://{address}/v1/"), attempts_max);
+    let mut config = config(format!("http://{address}/v1/"));
     change(&mut config);
-    let provider = Provider::new(&config, KEY.into()).unwrap();
+    let service = Service::new("model", "model", &config, KEY.into()).unwrap();
+    let defaults: Config = service_kit::config::defaults(DEFAULTS).unwrap();
+    let mut routing = defaults.routing;
+    routing.attempts_max = attempts_max;
+    let providers = Providers::new(vec![(service, 1)], routing.policy().unwrap());
     let question = ChatMessage {
         role: Role::User,
         content: "把箱子搬走".into(),
     };
-    let reply = provider.ask(&[question]).await;
+    let reply = providers.ask(&planning::request(&[question])).await;
     serving.abort();
     (reply, server.asked.load(Ordering::Relaxed))
 }
@@ -154,8 +159,11 @@ async fn ask_once(say: Say) -> Result<Reply, ModelError> {
 async fn a_stream_is_read_to_its_end() {
     let reply = ask_once(Say::Stream("搬三个箱子")).await.unwrap();
     assert_eq!(reply.text, "搬三个箱子");
-    assert_eq!((reply.model.as_str(), reply.prompt_tokens), ("m-2", 7));
-    assert_eq!(reply.completion_tokens, 3);
+    assert_eq!(
+        (reply.model.as_str(), reply.cost().prompt_tokens),
+        ("m-2", 7)
+    );
+    assert_eq!(reply.cost().completion_tokens, 3);
 }
 
 #[tokio::test]
@@ -238,17 +246,21 @@ async fn the_key_is_in_no_error_and_no_debug() {
     let body = r#"{"error":{"message":"what is sk-test-0123456789?"}}"#;
     let error = ask_once(Say::Status(400, None, body)).await.unwrap_err();
     assert!(error.to_string().contains("what is ...?"), "{error}");
-    let config = config("http://127.0.0.1:1/v1".into(), 1);
-    let provider = Provider::new(&config, KEY.into()).unwrap();
+    let config = config("http://127.0.0.1:1/v1".into());
+    let provider = Service::new("model", "model", &config, KEY.into()).unwrap();
     assert!(!format!("{provider:?}").contains(KEY));
+}
+
+fn new(config: &ModelConfig, key: &str) -> Result<Service, llm_bridge::provider::SetupError> {
+    Service::new("model", "model", config, key.into())
 }
 
 #[test]
 fn what_is_no_provider_names_its_key() {
     for base_url in ["", "ftp://host/v1", "host/v1", "http://"] {
-        let error = Provider::new(&config(base_url.into(), 1), String::new()).unwrap_err();
+        let error = new(&config(base_url.into()), "").unwrap_err();
         assert!(error.to_string().starts_with("model.base_url: "), "{error}");
     }
-    let error = Provider::new(&config("http://h/v1".into(), 1), "a\nb".into()).unwrap_err();
+    let error = new(&config("http://h/v1".into()), "a\nb").unwrap_err();
     assert!(error.to_string().starts_with("model.key: "), "{error}");
 }

@@ -39,7 +39,11 @@ const MESSAGES: &[(&str, Again)] = all! {
         ListLacking LackingPage MemberMarks Recall Edit ListOnline OnlinePage
         CommandKey OutcomeCounts TargetOutcome SendCommand CommandSent ReportOutcomes OutcomeReport
         OutcomesReported CancelCommand CommandCancelled GetCommand CommandStatus ListOrders
-        OrderPage Order TakeEpoch EpochTaken;
+        OrderPage Order TakeEpoch EpochTaken
+        Attribute ChangeGroup ChangeRoles DescribeGroup EarthPlace EmergencyStop Estop
+        EstopConfirm EstopMissing EstopNotice EstopPage EstopRelease EstopSent EstopStatus
+        GroupChange GroupChanged GroupDescription HistoryFound ListEstops MapPlace Media Pose
+        RoleChange RolesChanged SearchHistory Velocity;
     "im.internal.v1" internal:
         Authenticate Authenticated ClientRequest ClientReply CheckMembers CheckedMembers
         AccountMarks AccountMark Memberships MembershipsPage Append Appended CreateConversation
@@ -47,7 +51,9 @@ const MESSAGES: &[(&str, Again)] = all! {
         MembersPage Commits Commit Heads PassEphemeral Register Registered Unregister Fanout
         HeadHints MembershipMoved Resync FanoutEphemeral Lacking Online OnlineAccounts
         OpenCommand StoreReports StoreCancel ReadCommands CommandRead OrdersOf Reach Reached
-        StoreTakeEpoch TellAccounts;
+        StoreTakeEpoch TellAccounts
+        Attributes Describe EstopCommit EstopGossip EstopList EstopProgress EstopTargets
+        EstopWrite ListEstopRecords Search;
 };
 
 fn specification() -> DescriptorPool {
@@ -85,6 +91,7 @@ fn anything(of: &MessageDescriptor, rng: &mut TestRng, depth: u32) -> DynamicMes
 fn one(field: &FieldDescriptor, rng: &mut TestRng, depth: u32) -> Value {
     match field.kind() {
         Kind::Bool => Value::Bool(rng.random()),
+        Kind::Double => Value::F64(rng.random()),
         Kind::Uint32 => Value::U32(rng.random()),
         Kind::Uint64 => Value::U64(rng.random()),
         Kind::Bytes => {

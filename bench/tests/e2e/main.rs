@@ -31,6 +31,7 @@ mod peer_servers;
 mod peers;
 mod people;
 mod permissions;
+mod providers;
 mod raw;
 mod scenarios;
 mod search;

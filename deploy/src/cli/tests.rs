@@ -35,6 +35,8 @@ fn commands_are_read_as_they_are_documented() {
         "swarm command status 018bcfe5-687b-829b-85dc-905096412341/1/1 --json",
         "swarm command cancel 018bcfe5-687b-829b-85dc-905096412341/1/1 --reason x",
         "swarm credential robot lift-1",
+        "swarm provider check qwen --yes --price 0.8/2 --report r.md --config b.toml",
+        "swarm provider list",
         "swarm estop --group yard --reason x --as ana",
         "swarm estop --fleet --wait 2 --state /tmp/x",
         "swarm estop status --state /tmp/x",

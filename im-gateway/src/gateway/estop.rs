@@ -7,6 +7,7 @@
 
 mod keep;
 mod list;
+mod wanted;
 mod welcome;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Frame, Ref
 use service_kit::{clock, rpc};
 use tokio::time::Instant;
 
+use self::wanted::{Wanted, parse};
 use super::Gateway;
 use crate::events;
 use crate::handle::SessionHandle;
@@ -33,12 +35,6 @@ use crate::shared_frame::SharedFrame;
 
 /// How long the store may take before the sender is told to ask again. It does, until it is stored.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A stop or a release, as its sender says it.
-enum Wanted {
-    Stop(Stop),
-    Release(Vec<ClientMessageId>, ConversationId, EstopRelease),
-}
 
 impl Gateway {
     /// A stop is let out before this returns; the future is that it is stored. A release is stored
@@ -348,43 +344,6 @@ fn unknown(id: ClientMessageId, conversation: ConversationId) -> Stop {
         sent_at_ms: 0,
         stored: true,
         release: None,
-    }
-}
-
-fn parse(send: &Send, caller: AccountId) -> Result<Wanted, Refusal> {
-    let conversation = ConversationId::from_slice(&send.conversation_id)?;
-    let id = ClientMessageId::from_slice(&send.client_message_id)?;
-    let said = content::decode(&send.content)
-        .map_err(|refusal| Refusal::bad_request(format!("content: {}", refusal.message)))?;
-    let is_own = conversation == ConversationId::pair(caller, caller);
-    let is_group = matches!(conversation.kind(), ConversationKind::Group(_));
-    let bad = |why: &str| Err(Refusal::bad_request(why));
-    match content::emergency(said) {
-        Some(Emergency::Stop(stop)) => {
-            estop::check_reason(&stop.reason)?;
-            if (stop.fleet && !is_own) || (!stop.fleet && !is_group) {
-                return bad("conversation_id: a group, or with `fleet` the pair with oneself");
-            }
-            Ok(Wanted::Stop(Stop {
-                id,
-                conversation,
-                fleet: stop.fleet,
-                sender: caller,
-                reason: stop.reason,
-                sent_at_ms: clock::unix_ms(),
-                stored: false,
-                release: None,
-            }))
-        }
-        Some(Emergency::Release(release)) => {
-            estop::check_reason(&release.reason)?;
-            let stops: Vec<_> = estop::ids(&release.stop_ids)?.into_iter().collect();
-            if stops.is_empty() || !(is_own || is_group) {
-                return bad("stop_ids, conversation_id: the stops of a group, or of the fleet");
-            }
-            Ok(Wanted::Release(stops, conversation, release))
-        }
-        None => bad("content: a frame of kind 56 stops or releases"),
     }
 }
 

@@ -141,7 +141,7 @@ async fn it_is_in_force_for_whoever_comes_until_it_is_released() {
     assert!(welcome.estops.is_empty(), "it is not in the group");
 
     anna.send(client::ESTOP, 6, &release(2, 1)).await;
-    assert_eq!(other(&mut anna).await.kind, client::SEND_ACK);
+    assert_eq!(other(&mut anna).await.kind, client::answer(client::ESTOP));
     loop {
         let told = noticed(&mut lift).await;
         if told.released_at_ms != 0 {
@@ -236,7 +236,7 @@ async fn a_stop_of_the_fleet_concerns_everybody_and_says_who_has_not_confirmed()
     assert_eq!(send.kind, i32::from(EntryKind::Estop));
     anna.send(client::ESTOP, 5, &send).await;
     assert!(noticed(&mut cart).await.fleet);
-    assert_eq!(other(&mut anna).await.kind, client::SEND_ACK);
+    assert_eq!(other(&mut anna).await.kind, client::answer(client::ESTOP));
     let list = ListEstops {
         stop_id: id(1).to_bytes(),
         ..ListEstops::default()

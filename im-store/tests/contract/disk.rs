@@ -152,7 +152,7 @@ async fn a_read_only_disk_is_refused_at_the_start() {
         matches!(refused, EngineError::NotWritable(_)),
         "{refused:?}"
     );
-    assert!(refused.to_string().contains("read-only"), "{refused}");
+    assert!(refused.to_string().contains("permissions"), "{refused}");
     disk.remount("rw");
     let (writer, _task) = own(open().await.unwrap());
     let stored = writer.append(text(pair(), 1, 2, "喂")).await.unwrap();

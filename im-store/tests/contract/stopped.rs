@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use protocol::kind::method;
 use protocol::wire::EntryKind;
 use protocol::wire::internal::{Append, Appended};
-use protocol::{ClientMessageId, ErrorCode, Refusal, content};
+use protocol::{ClientMessageId, ErrorCode, Refusal, Roles, content};
 use service_kit::drain::Drain;
 use service_kit::rpc::{self, Link, LinkConfig};
 use service_kit::testing::Authority;
@@ -87,6 +87,7 @@ async fn append(link: Link, id: u8) -> Result<Appended, Refusal> {
         client_message_id: ClientMessageId::new(clock::unix_ms(), [id; 10]).to_bytes(),
         kind: EntryKind::Text.into(),
         content: content::encode(content::text("x")),
+        sender_roles: Roles::ALL.bits(),
         ..Append::default()
     };
     let body = rpc::encode(&ask);

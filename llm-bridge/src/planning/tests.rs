@@ -9,6 +9,7 @@ use protocol::ClientMessageId;
 use super::*;
 use crate::check::PlanLimits;
 use crate::prompt::Role;
+use crate::provider::Usage;
 
 const GOOD: &str = r#"{"steps":[{"id":"s1","robot":"scout-1","action":"inspect",
     "arguments":{"area":"走廊"},"depends_on":[],"time_limit_s":60}],"note":"巡检走廊"}"#;
@@ -48,9 +49,12 @@ impl Model for Scripted {
         let next = self.replies.lock().unwrap().pop_front().unwrap();
         std::future::ready(next.map(|text| Reply {
             text: text.into(),
-            model: String::new(),
-            prompt_tokens: 100,
-            completion_tokens: 10,
+            usage: Some(Usage {
+                prompt_tokens: 100,
+                completion_tokens: 10,
+                ..Usage::default()
+            }),
+            ..Reply::default()
         }))
     }
 

@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use thiserror::Error;
-
-/// How much of a provider's message is kept, in characters.
-const MESSAGE_CHARS_MAX: usize = 300;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -17,7 +13,7 @@ pub enum ModelError {
         /// The HTTP status.
         status: u16,
     },
-    /// The account has used up what it may.
+    /// The account has used up what it may, or has not paid.
     #[error("the quota at the provider is used up")]
     Quota,
     /// Too many requests for now.
@@ -26,7 +22,7 @@ pub enum ModelError {
         /// How long it asks to wait.
         retry_after: Option<Duration>,
     },
-    /// The request is not as the provider wants it: a wrong model, a prompt that is too long.
+    /// The request is not as the provider wants it: a wrong model for example.
     #[error("the provider does not accept the request (status {status}): {message}")]
     BadRequest {
         /// The HTTP status.
@@ -34,6 +30,9 @@ pub enum ModelError {
         /// In the provider's words.
         message: String,
     },
+    /// The conversation is longer than the model reads.
+    #[error("the prompt is too long for the model: {0}")]
+    PromptTooLong(String),
     /// It cannot be reached, or is broken.
     #[error("the provider is not available: {0}")]
     Unavailable(String),
@@ -49,9 +48,27 @@ pub enum ModelError {
     /// The answer is longer than any plan.
     #[error("the answer is too long")]
     TooLong,
-    /// The model will not answer that.
+    /// The model or the provider's filter will not answer that.
     #[error("the model refuses: {0}")]
     Refused(String),
+    /// The provider cannot do this at all.
+    #[error("the provider has no {0}")]
+    Unsupported(&'static str),
+}
+
+/// What is to be done about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The same request may be answered in a moment, or by another provider.
+    Retryable,
+    /// Somebody has to pay, or to raise a limit; another provider may answer.
+    Quota,
+    /// The content is not wanted; nobody is asked again.
+    ContentRefused,
+    /// The request has to be another one.
+    BadRequest,
+    /// The key has to be another one; another provider may answer.
+    Auth,
 }
 
 impl ModelError {
@@ -63,101 +80,65 @@ impl ModelError {
             Self::Quota => "quota",
             Self::RateLimited { .. } => "rate_limited",
             Self::BadRequest { .. } => "bad_request",
+            Self::PromptTooLong(_) => "prompt_too_long",
             Self::Unavailable(_) => "unavailable",
             Self::Timeout(_) => "timeout",
             Self::Cut => "cut",
             Self::Malformed(_) => "malformed",
             Self::TooLong => "too_long",
             Self::Refused(_) => "refused",
+            Self::Unsupported(_) => "unsupported",
         }
     }
 
-    /// Whether the same request may be answered in a moment.
+    /// What is to be done about it.
     #[must_use]
-    pub const fn is_retryable(&self) -> bool {
+    pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::RateLimited { .. }
             | Self::Unavailable(_)
             | Self::Timeout(_)
             | Self::Cut
-            | Self::Malformed(_) => true,
-            Self::Auth { .. }
-            | Self::Quota
-            | Self::BadRequest { .. }
+            | Self::Malformed(_) => ErrorKind::Retryable,
+            Self::Quota => ErrorKind::Quota,
+            Self::Refused(_) => ErrorKind::ContentRefused,
+            Self::BadRequest { .. }
+            | Self::PromptTooLong(_)
             | Self::TooLong
-            | Self::Refused(_) => false,
+            | Self::Unsupported(_) => ErrorKind::BadRequest,
+            Self::Auth { .. } => ErrorKind::Auth,
         }
     }
-}
 
-#[derive(Debug, Default, Deserialize)]
-struct ErrorBody {
-    #[serde(default)]
-    error: ErrorDetail,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct ErrorDetail {
-    #[serde(default)]
-    message: Option<String>,
-    #[serde(default, rename = "type")]
-    kind: Option<String>,
-    #[serde(default)]
-    code: Option<serde_json::Value>,
-}
-
-/// The class of an answer that is not a success.
-#[must_use]
-pub fn of_status(status: u16, retry_after: Option<Duration>, body: &[u8]) -> ModelError {
-    let parsed: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
-    let detail = parsed.error;
-    let is_quota = |word: &str| word == "insufficient_quota";
-    let code = detail.code.as_ref().and_then(serde_json::Value::as_str);
-    let quota_is_named = code.is_some_and(is_quota) || detail.kind.as_deref().is_some_and(is_quota);
-    match status {
-        401 | 403 => ModelError::Auth { status },
-        402 => ModelError::Quota,
-        429 if quota_is_named => ModelError::Quota,
-        429 => ModelError::RateLimited { retry_after },
-        408 | 500..=599 => ModelError::Unavailable(format!("status {status}")),
-        _ => {
-            let message = detail.message.unwrap_or_else(|| "no reason given".into());
-            ModelError::BadRequest {
-                status,
-                message: message.chars().take(MESSAGE_CHARS_MAX).collect(),
-            }
-        }
+    /// Whether the same request may be answered in a moment.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.kind() == ErrorKind::Retryable
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_status_has_its_class() {
-        let quota = br#"{"error":{"message":"x","code":"insufficient_quota"}}"#;
-        let wrong = br#"{"error":{"message":"no such model","type":"invalid_request_error"}}"#;
-        let after = Some(Duration::from_secs(3));
-        for (status, body, class, retryable) in [
-            (401, &wrong[..], "auth", false),
-            (403, b"", "auth", false),
-            (402, b"", "quota", false),
-            (429, quota, "quota", false),
-            (429, b"slow down", "rate_limited", true),
-            (400, wrong, "bad_request", false),
-            (404, b"<html>", "bad_request", false),
-            (302, b"", "bad_request", false),
-            (408, b"", "unavailable", true),
-            (500, b"{}", "unavailable", true),
-            (503, b"{\"error\":null}", "unavailable", true),
-        ] {
-            let error = of_status(status, after, body);
-            assert_eq!((error.class(), error.is_retryable()), (class, retryable));
-        }
-        let ModelError::BadRequest { message, .. } = of_status(404, None, wrong) else {
-            panic!("another class");
+    /// The same with a secret out of its words: a provider may repeat a key in its message.
+    #[must_use]
+    pub fn without(self, secret: &str) -> Self {
+        let hide = |text: String| match secret {
+            "" => text,
+            secret => text.replace(secret, "..."),
         };
-        assert_eq!(message, "no such model");
+        match self {
+            Self::BadRequest { status, message } => Self::BadRequest {
+                status,
+                message: hide(message),
+            },
+            Self::PromptTooLong(text) => Self::PromptTooLong(hide(text)),
+            Self::Unavailable(text) => Self::Unavailable(hide(text)),
+            Self::Malformed(text) => Self::Malformed(hide(text)),
+            Self::Refused(text) => Self::Refused(hide(text)),
+            other @ (Self::Auth { .. }
+            | Self::Quota
+            | Self::RateLimited { .. }
+            | Self::Timeout(_)
+            | Self::Cut
+            | Self::TooLong
+            | Self::Unsupported(_)) => other,
+        }
     }
 }
