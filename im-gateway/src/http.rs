@@ -1,8 +1,8 @@
 //! HTTP over TLS, on a listener of its own: where clients come that cannot speak the protocol over
 //! TCP. It is the same gateway behind: the same accounts, limits and errors.
 //!
-//! [`server`] has the connections, [`caller`] knows whose a request is. [`messages`] answers
-//! requests, [`stream`] tells a conversation as it goes on, [`socket`] turns a connection into a
+//! `server` has the connections, `caller` knows whose a request is. `messages` answers
+//! requests, `stream` tells a conversation as it goes on, `socket` turns a connection into a
 //! WebSocket.
 
 mod caller;

@@ -12,7 +12,7 @@ use protocol::wire::internal::{
     Memberships, MembershipsPage,
 };
 use protocol::wire::{Account, SendAck};
-use protocol::{AccountId, Refusal, SessionId};
+use protocol::{AccountId, ConversationId, Refusal, SessionId};
 use service_kit::peers::{Peers, StickyLink};
 use service_kit::rpc;
 

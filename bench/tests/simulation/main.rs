@@ -37,7 +37,7 @@ const SEEDS: u64 = 250;
 const SEEDS_LONG: u64 = 6_000;
 
 /// Within so many seeds a tier that is broken on purpose is caught.
-const SEEDS_TO_CATCH: u64 = 60;
+const SEEDS_TO_CATCH: u64 = 250;
 
 /// A seed to be looked at: `IM_SEED=7 cargo test -p bench --test simulation one_seed`.
 const ONE_SEED: Option<&str> = option_env!("IM_SEED");

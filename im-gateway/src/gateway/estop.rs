@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use protocol::content::{self, Content, Emergency};
+use protocol::content::{self, Content};
 use protocol::error::decode_body;
-use protocol::estop::{self, Change, Release, Scope, Stop};
+use protocol::estop::{Change, Release, Scope, Stop};
 use protocol::id::ConversationKind;
 use protocol::kind::{client, method};
 use protocol::wire::internal::{EstopCommit, EstopGossip};
-use protocol::wire::{AccountKind, EntryKind, EstopNotice, EstopRelease, EstopSent, Send};
+use protocol::wire::{AccountKind, EntryKind, EstopNotice, EstopSent, Send};
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Frame, Refusal};
 use service_kit::{clock, rpc};
 use tokio::time::Instant;
