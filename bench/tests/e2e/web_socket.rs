@@ -44,6 +44,25 @@ async fn a_web_socket_takes_part_beside_tcp() {
     let group = ana.client.create_group("船坞", &[cleo_id]).await.unwrap();
     cleo.hear_kind(kind::MEMBERSHIP_NOTICE).await;
 
+    // A push is a hint: until the gateway knows who is in the new group it tells heads.
+    let ready = content::encode(text("准备"));
+    'ready: loop {
+        let sent = ana.client.send(group, text("准备")).await;
+        sent.unwrap();
+        loop {
+            let frame = cleo.hear().await.unwrap();
+            if frame.kind == kind::HEAD {
+                break;
+            }
+            if frame.kind == kind::PUSH {
+                let push: Push = decode_body(frame.body).unwrap();
+                if push.entries.iter().any(|entry| entry.content == ready) {
+                    break 'ready;
+                }
+            }
+        }
+    }
+
     // From TCP to the WebSocket, in order.
     for n in 0..20 {
         let sent = ana.client.send(group, text(format!("第{n}句"))).await;
@@ -52,7 +71,7 @@ async fn a_web_socket_takes_part_beside_tcp() {
     let mut heard = Vec::new();
     while heard.len() < 20 {
         let entry = next_entry(&mut cleo).await;
-        if entry.kind == EntryKind::Text as i32 {
+        if entry.kind == EntryKind::Text as i32 && entry.content != ready {
             let expected = content::encode(text(format!("第{}句", heard.len())));
             assert_eq!(entry.content, expected);
             heard.push(entry.sequence);
