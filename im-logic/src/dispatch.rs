@@ -59,11 +59,12 @@ impl Dispatch {
     /// Sends a message, if it may be sent.
     pub async fn send(&self, caller: Caller, send: Send) -> Result<SendAck, Refusal> {
         let mut message = Outgoing::parse(send)?;
-        self.content.apply(&mut message, caller.account);
         let key = (message.conversation, caller.account);
         let (conversation, priority) = (message.conversation, message.priority);
         self.rates
             .take(caller.account, conversation, priority, Instant::now())?;
+        // After the rates: what is refused for being too much is not searched for words.
+        self.content.apply(&mut message, caller.account);
         let judge = |standing| decide(&message, caller.account, standing, clock::unix_ms());
         let known = || judge(self.members.standing(key, Instant::now()));
         let started = match known() {
