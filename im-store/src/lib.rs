@@ -3,7 +3,8 @@
 //! Read in this order. Pure: [`shard`] decides a batch, [`command`] what becomes of commands,
 //! [`read`] what one account may see, [`retention`] what is kept, [`search`] what is found,
 //! [`generation`] what is said of another history. The database: [`engine`] is what we ask of it,
-//! [`sqlite`] and [`mysql`] answer. The tasks: [`writer`] gathers what arrived while the previous
+//! [`sqlite`] and [`mysql`] answer; statements that are the same for both are files of `sql/`, compiled
+//! once for each. The tasks: [`writer`] gathers what arrived while the previous
 //! commit ran (and [`cache`] is what it remembers), [`stream`] tells the router, [`marks`],
 //! [`reports`] and [`indexing`] write behind, [`desk`] gives orders to robots, [`upkeep`] drops what
 //! is no longer kept. The shell: [`service`], [`command_service`], [`config`], and [`tier`], which

@@ -15,6 +15,7 @@ mod batch;
 mod chores;
 mod command_readers;
 mod commands;
+#[path = "../sql/estops.rs"]
 mod estops;
 mod groups;
 mod hosts;
@@ -73,6 +74,9 @@ const ROLLBACK: &str = "ROLLBACK; SET SESSION autocommit = 1";
 /// The longest wait after a loss to an owner on another node, where no lock gives each its turn.
 /// Long enough for the other to commit.
 const CONTENTION_WAIT_MAX: Duration = Duration::from_millis(30);
+
+/// What the statements in `../sql` run on: those files are compiled once for each engine.
+type Connection = MySqlConnection;
 
 /// The writer's connection to a server. A call that ends early (an error, a dropped future) takes
 /// its connection with it: the server rolls back, and the next call connects anew.

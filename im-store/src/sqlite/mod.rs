@@ -15,6 +15,7 @@ mod batch;
 mod chores;
 mod command_readers;
 mod commands;
+#[path = "../sql/estops.rs"]
 mod estops;
 mod many;
 mod owner;
@@ -54,6 +55,9 @@ const STATEMENTS_KEPT_MAX: usize = 256;
 const READ_ONLY: u32 = 8;
 const FULL: u32 = 13;
 const CANNOT_OPEN: u32 = 14;
+
+/// What the statements in `../sql` run on: those files are compiled once for each engine.
+type Connection = SqliteConnection;
 
 /// The writer's connection to the file.
 #[derive(Debug)]

@@ -1,18 +1,18 @@
-//! Emergency stops: latched once, released once.
+//! Emergency stops: latched once, released once. Compiled once for each engine.
 
 use protocol::estop::{Release, Stop};
 use protocol::id::ConversationKind;
 use protocol::wire::{Account, AccountKind};
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal};
-use sqlx::mysql::MySqlConnection;
 
+use super::Connection;
 use super::chores::account;
 use crate::engine::{Done, EngineError, integer};
 use crate::rows::{self, StopRow};
 
 /// A stop that is there stays as it is.
 pub(super) async fn latch(
-    connection: &mut MySqlConnection,
+    connection: &mut Connection,
     stop: &Stop,
     now_ms: u64,
 ) -> Result<Result<Done, Refusal>, EngineError> {
@@ -29,7 +29,7 @@ pub(super) async fn latch(
 
 /// All of them, or none: whoever releases must be in the group, and the stops of that group.
 pub(super) async fn release(
-    connection: &mut MySqlConnection,
+    connection: &mut Connection,
     stops: &[ClientMessageId],
     conversation: ConversationId,
     release: &Release,
@@ -76,7 +76,7 @@ pub(super) async fn release(
 
 /// The robots of the fleet, by rising id.
 pub(super) async fn robots(
-    connection: &mut MySqlConnection,
+    connection: &mut Connection,
     after: AccountId,
     limit: u32,
 ) -> Result<Vec<Account>, EngineError> {
@@ -90,7 +90,7 @@ pub(super) async fn robots(
 }
 
 async fn find(
-    connection: &mut MySqlConnection,
+    connection: &mut Connection,
     id: ClientMessageId,
 ) -> Result<Option<Stop>, EngineError> {
     let row: Option<StopRow> = sqlx::query_as(rows::STOP)
@@ -100,11 +100,7 @@ async fn find(
     row.map(rows::stop).transpose()
 }
 
-async fn insert(
-    connection: &mut MySqlConnection,
-    stop: &Stop,
-    now_ms: u64,
-) -> Result<(), EngineError> {
+async fn insert(connection: &mut Connection, stop: &Stop, now_ms: u64) -> Result<(), EngineError> {
     let release = stop.release.as_ref();
     sqlx::query(rows::NEW_STOP)
         .bind(stop.id.as_bytes().to_vec())
@@ -123,7 +119,7 @@ async fn insert(
 }
 
 async fn end(
-    connection: &mut MySqlConnection,
+    connection: &mut Connection,
     id: ClientMessageId,
     release: &Release,
 ) -> Result<(), EngineError> {
@@ -138,7 +134,7 @@ async fn end(
 }
 
 async fn is_member(
-    connection: &mut MySqlConnection,
+    connection: &mut Connection,
     conversation: ConversationId,
     account: AccountId,
 ) -> Result<bool, EngineError> {
