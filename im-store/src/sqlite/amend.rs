@@ -18,11 +18,11 @@ use crate::shard::{Append, BatchPlan, Target, TargetKey};
 const NUMBERS_PER_STATEMENT_MAX: usize = 512;
 
 /// Which of these entries there are. CROSS JOIN for the reason of [`super::batch`].
-pub(super) static LOOK_UP_TARGETS: Many = Many::new(
+pub(super) static LOOK_UP_TARGETS: Many = Many::new(&[(
     "SELECT m.conversation, m.sequence, m.sender, m.kind FROM ",
     2,
     " CROSS JOIN messages AS m ON m.conversation = n.column1 AND m.sequence = n.column2",
-);
+)]);
 
 pub(super) const FORGET_IDS: &str = "DELETE FROM message_ids \
      WHERE (message_id, conversation, sender) IN \

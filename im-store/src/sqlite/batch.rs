@@ -18,36 +18,53 @@ use crate::shard::{
 
 /// The ids of a batch that are stored. CROSS JOIN: each row looks its id up, whatever SQLite makes of
 /// a list of rows after IN, for which some of its releases read the whole table.
-pub(super) static LOOK_UP_IDS: Many = Many::new(
+pub(super) static LOOK_UP_IDS: Many = Many::new(&[(
     "SELECT m.conversation, m.sender, m.message_id, m.sequence, m.digest, m.committed_at_ms FROM ",
     3,
     " CROSS JOIN message_ids AS m ON m.message_id = n.column1 \
      AND m.conversation = n.column2 AND m.sender = n.column3",
-);
+)]);
 
 /// Compare-and-set of heads. OR ROLLBACK, here and below: nothing of a batch stays when a part of it
 /// fails, so SQLite need not keep what each page was before the statement.
-pub(super) static MOVE_HEADS: Many = Many::new(
-    "UPDATE OR ROLLBACK conversations AS c SET head = n.column5, membership = n.column6, \
-     bytes = c.bytes + n.column7 FROM ",
-    7,
-    " WHERE c.id = n.column1 AND c.head = n.column2 AND c.membership = n.column3 \
-     AND c.owner_epoch = n.column4",
-);
+macro_rules! move_heads {
+    ($before:literal) => {
+        Many::new(&[(
+            concat!(
+                $before,
+                "UPDATE OR ROLLBACK conversations AS c SET head = n.column5, \
+                 membership = n.column6, bytes = c.bytes + n.column7 FROM "
+            ),
+            7,
+            " WHERE c.id = n.column1 AND c.head = n.column2 AND c.membership = n.column3 \
+             AND c.owner_epoch = n.column4 RETURNING 1",
+        )])
+    };
+}
 
-pub(super) static INSERT_MESSAGES: Many = Many::new(
-    "INSERT OR ROLLBACK INTO messages (conversation, sequence, sender, message_id, kind, content, \
-     priority, deliver_before_ms, committed_at_ms) SELECT * FROM ",
-    9,
-    " WHERE n.column1 IS NOT NULL",
-);
+/// What a batch begins with.
+pub(super) static BEGIN_MOVE_HEADS: Many = move_heads!("BEGIN IMMEDIATE; ");
 
-pub(super) static INSERT_IDS: Many = Many::new(
-    "INSERT OR ROLLBACK INTO message_ids (conversation, sender, message_id, sequence, digest, \
-     committed_at_ms) SELECT * FROM ",
-    6,
-    " WHERE n.column1 IS NOT NULL",
-);
+/// What is over of a batch with more heads than rows fit into a statement.
+pub(super) static MOVE_HEADS: Many = move_heads!("");
+
+const VALUES_OF_A_MESSAGE: usize = 9;
+
+/// The messages, and the ids by which they are known.
+pub(super) static INSERT: Many = Many::new(&[
+    (
+        "INSERT OR ROLLBACK INTO messages (conversation, sequence, sender, message_id, kind, \
+         content, priority, deliver_before_ms, committed_at_ms) SELECT * FROM ",
+        VALUES_OF_A_MESSAGE,
+        " WHERE n.column1 IS NOT NULL",
+    ),
+    (
+        "INSERT OR ROLLBACK INTO message_ids (conversation, sender, message_id, sequence, digest, \
+         committed_at_ms) SELECT * FROM ",
+        6,
+        " WHERE n.column1 IS NOT NULL",
+    ),
+]);
 
 /// What the planner needs to know of a batch. What is `kept` is not read again: if it is no
 /// longer true the commit loses.
@@ -148,13 +165,11 @@ pub(super) async fn write(
     plan: &BatchPlan,
     now_ms: u64,
 ) -> Result<(), EngineError> {
-    execute(connection, "BEGIN IMMEDIATE").await?;
-    if !move_heads(connection, plan, now_ms).await? {
+    if !begin(connection, plan, now_ms).await? {
         return Err(EngineError::Lost);
     }
     for rows in plan.entries.chunks(ROWS_MAX) {
-        insert_messages(connection, batch, rows, now_ms).await?;
-        insert_ids(connection, batch, rows, now_ms).await?;
+        insert(connection, batch, rows, now_ms).await?;
     }
     for entry in plan
         .entries
@@ -169,8 +184,9 @@ pub(super) async fn write(
     amend::amend(connection, batch, plan).await
 }
 
-/// Compare-and-set of every head of the batch. False: one of them is not what it was.
-async fn move_heads(
+/// Compare-and-set of every head of the batch, in a transaction that is new. False: one of them is
+/// not what it was.
+async fn begin(
     tx: &mut SqliteConnection,
     plan: &BatchPlan,
     now_ms: u64,
@@ -179,8 +195,16 @@ async fn move_heads(
         .heads
         .iter()
         .partition(|(conversation, head)| head.is_new_pair(**conversation));
-    for heads in moved.chunks(ROWS_MAX) {
-        let mut query = sqlx::query(MOVE_HEADS.of(heads.len()));
+    if moved.is_empty() {
+        execute(tx, "BEGIN IMMEDIATE").await?;
+    }
+    for (heads, nth) in moved.chunks(ROWS_MAX).zip(0..) {
+        let statement = if nth == 0 {
+            &BEGIN_MOVE_HEADS
+        } else {
+            &MOVE_HEADS
+        };
+        let mut query = sqlx::query(statement.of(heads.len()));
         for (conversation, head) in heads {
             query = query
                 .bind(conversation.as_bytes().to_vec())
@@ -191,8 +215,8 @@ async fn move_heads(
                 .bind(integer(head.to.membership.0))
                 .bind(integer(head.bytes));
         }
-        let done = query.execute(&mut *tx).await?;
-        if done.rows_affected() != heads.len() as u64 {
+        // Rows, not the count of changes: BEGIN repeats that of the statement before it.
+        if query.fetch_all(&mut *tx).await?.len() != heads.len() {
             return Ok(false);
         }
     }
@@ -244,13 +268,13 @@ async fn insert_pair_members(
     Ok(())
 }
 
-async fn insert_messages(
+async fn insert(
     tx: &mut SqliteConnection,
     batch: &[Append],
     entries: &[NewEntry],
     now_ms: u64,
 ) -> Result<(), EngineError> {
-    let mut query = sqlx::query(INSERT_MESSAGES.of(entries.len()));
+    let mut query = sqlx::query(INSERT.of(entries.len()));
     for entry in entries {
         let append = &batch[entry.index];
         query = query
@@ -264,17 +288,9 @@ async fn insert_messages(
             .bind(integer(append.deliver_before_ms))
             .bind(integer(now_ms));
     }
-    query.execute(tx).await?;
-    Ok(())
-}
-
-async fn insert_ids(
-    tx: &mut SqliteConnection,
-    batch: &[Append],
-    entries: &[NewEntry],
-    now_ms: u64,
-) -> Result<(), EngineError> {
-    let mut query = sqlx::query(INSERT_IDS.of(entries.len()));
+    for _ in 0..VALUES_OF_A_MESSAGE * (Many::rows(entries.len()) - entries.len()) {
+        query = query.bind(None::<i64>);
+    }
     for entry in entries {
         let append = &batch[entry.index];
         query = query

@@ -16,20 +16,20 @@ use crate::engine::{
 use crate::rows;
 
 /// The heads of what is marked, for those marks that are a member's; by the place of the mark.
-pub(super) static MARKED_HEADS: Many = Many::new(
+pub(super) static MARKED_HEADS: Many = Many::new(&[(
     "SELECT n.column3, c.head FROM ",
     3,
     " CROSS JOIN conversations AS c ON c.id = n.column1 WHERE EXISTS (SELECT 1 FROM members AS m \
      WHERE m.conversation = n.column1 AND m.account = n.column2)",
-);
+)]);
 
-pub(super) static RAISE_MARKS: Many = Many::new(
+pub(super) static RAISE_MARKS: Many = Many::new(&[(
     "INSERT OR ROLLBACK INTO marks (conversation, account, delivered, read) SELECT * FROM ",
     4,
     " WHERE n.column1 IS NOT NULL ON CONFLICT (conversation, account) DO UPDATE SET \
      delivered = max(delivered, excluded.delivered), read = max(read, excluded.read) \
      WHERE excluded.delivered > delivered OR excluded.read > read",
-);
+)]);
 
 /// Begins a transaction and does these in it.
 pub(super) async fn write(

@@ -10,14 +10,14 @@ use crate::command::{Command, CommandReaders, NOT_OVER, Outcome};
 use crate::engine::{EngineError, integer, number};
 
 /// Those of the bound accounts that are robots and share a group with another account.
-pub(super) static REACH: Many = Many::new(
+pub(super) static REACH: Many = Many::new(&[(
     "SELECT n.column1 FROM ",
     2,
     " JOIN accounts AS a ON a.account = n.column1 AND a.kind = 1 WHERE EXISTS \
      (SELECT 1 FROM members AS m JOIN members AS mine ON mine.conversation = m.conversation \
      AND mine.account = n.column2 AND mine.\"left\" IS NULL \
      WHERE m.account = n.column1 AND m.\"left\" IS NULL)",
-);
+)]);
 
 const _: () = assert!(AccountKind::Robot as i32 == 1);
 

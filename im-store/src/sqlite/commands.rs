@@ -13,28 +13,28 @@ use crate::command::{
 };
 use crate::engine::{Done, EngineError, integer, message_id, number};
 
-pub(super) static INSERT_OUTCOMES: Many = Many::new(
+pub(super) static INSERT_OUTCOMES: Many = Many::new(&[(
     "INSERT INTO outcomes (command, account, deadline_ms, state, reason, result, changed_at_ms) \
      SELECT n.column1, n.column2, n.column3, 1, '', '', n.column4 FROM ",
     4,
     " WHERE n.column1 IS NOT NULL",
-);
+)]);
 
 /// By the place of the report.
-pub(super) static READ_STATES: Many = Many::new(
+pub(super) static READ_STATES: Many = Many::new(&[(
     "SELECT n.column3, o.state FROM ",
     3,
     " CROSS JOIN outcomes AS o ON o.command = n.column1 AND o.account = n.column2",
-);
+)]);
 
-pub(super) static WRITE_STATES: Many = Many::new(
+pub(super) static WRITE_STATES: Many = Many::new(&[(
     "INSERT INTO outcomes (command, account, deadline_ms, state, reason, result, changed_at_ms) \
      SELECT n.column1, n.column2, 0, n.column3, n.column4, n.column5, n.column6 FROM ",
     6,
     " WHERE n.column1 IS NOT NULL ON CONFLICT (command, account) DO UPDATE SET \
      state = excluded.state, reason = excluded.reason, result = excluded.result, \
      changed_at_ms = excluded.changed_at_ms",
-);
+)]);
 
 const GROUP_ROBOTS: &str = "SELECT m.account FROM members m \
      JOIN accounts a ON a.account = m.account AND a.kind = ? \

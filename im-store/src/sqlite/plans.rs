@@ -30,9 +30,9 @@ fn no_statement_of_a_batch_a_page_or_a_login_reads_a_whole_table() {
         .into();
     for many in [
         &batch::LOOK_UP_IDS,
+        &batch::BEGIN_MOVE_HEADS,
         &batch::MOVE_HEADS,
-        &batch::INSERT_MESSAGES,
-        &batch::INSERT_IDS,
+        &batch::INSERT,
         &amend::LOOK_UP_TARGETS,
         &chores::MARKED_HEADS,
         &chores::RAISE_MARKS,
@@ -41,7 +41,9 @@ fn no_statement_of_a_batch_a_page_or_a_login_reads_a_whole_table() {
         &commands::WRITE_STATES,
         &command_readers::REACH,
     ] {
-        statements.extend([1, 2, 512].map(|rows| many.of(rows).0.to_string()));
+        for rows in [1, 2, 512] {
+            statements.extend(many.of(rows).0.split("; ").map(str::to_owned));
+        }
     }
     for (names, ids) in [(0, 0), (0, 1), (1, 0), (512, 512)] {
         let names = vec!["arm-1".to_owned(); names];
