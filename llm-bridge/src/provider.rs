@@ -33,6 +33,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub use self::chat::{ChatRequest, Embeddings, Form, Reply, Usage};
+use self::completions::Completions;
 pub use self::error::{ErrorKind, ModelError};
 pub(crate) use self::http::install_crypto;
 pub use self::service::{Service, SetupError};
@@ -105,13 +106,13 @@ impl ProviderKind {
     #[must_use]
     pub fn provider(self) -> Box<dyn Provider> {
         match self {
-            Self::Openai => Box::new(openai::OpenAi),
-            Self::Dashscope => Box::new(dashscope::DashScope),
+            Self::Openai => Box::new(Completions(&openai::DIALECT)),
+            Self::Dashscope => Box::new(Completions(&dashscope::DIALECT)),
             Self::DashscopeNative => Box::new(dashscope_native::DashScopeNative),
-            Self::Qianfan => Box::new(qianfan::Qianfan),
-            Self::Ark => Box::new(ark::Ark),
+            Self::Qianfan => Box::new(Completions(&qianfan::DIALECT)),
+            Self::Ark => Box::new(Completions(&ark::DIALECT)),
             Self::Coze => Box::new(coze::Coze),
-            Self::Compatible => Box::new(compatible::Compatible),
+            Self::Compatible => Box::new(Completions(&compatible::DIALECT)),
         }
     }
 }

@@ -7,11 +7,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::calls::{CallPart, Calls};
-use super::chat::{ChatRequest, Finish, Form, Message, Reply, Sampling, Usage};
+use super::chat::{ChatRequest, Embeddings, Finish, Form, Message, Reply, Sampling, Usage};
+use super::embeddings;
 use super::error::ModelError;
 use super::sse::Event;
 use super::told::Told;
-use super::{FormAbility, Next, ReadReply};
+use super::{Abilities, Call, FormAbility, Next, Provider, ReadReply, ToolAbility};
 use crate::plan::ANSWER_BYTES_MAX;
 
 /// The event after the last.
@@ -21,6 +22,7 @@ const DONE: &str = "[DONE]";
 const MODEL_CHARS_MAX: usize = 128;
 
 /// What differs between the providers with this form.
+#[derive(Debug)]
 pub(super) struct Dialect {
     /// How the bound of an answer's tokens is called.
     pub tokens_max: &'static str,
@@ -30,10 +32,55 @@ pub(super) struct Dialect {
     pub is_strict: bool,
     /// Whether a seed is taken.
     pub seed: bool,
+    /// Texts of one request for embeddings.
+    pub embeddings_max: usize,
+    /// What is changed in a request before it is sent.
+    pub amend: Option<fn(&ChatRequest, &mut Value)>,
+    /// What an error means.
+    pub error: fn(&Told) -> ModelError,
+}
+
+/// A provider with this form.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Completions(pub &'static Dialect);
+
+impl Provider for Completions {
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            form: self.0.form,
+            tools: ToolAbility::Request,
+            embeddings_max: self.0.embeddings_max,
+            sampling: true,
+        }
+    }
+
+    fn chat(&self, model: &str, request: &ChatRequest) -> Result<Call, ModelError> {
+        let mut body = chat(model, request, self.0);
+        if let Some(amend) = self.0.amend {
+            amend(request, &mut body);
+        }
+        Ok(Call::post("/chat/completions", body))
+    }
+
+    fn reader(&self) -> Box<dyn ReadReply> {
+        Box::new(Reader::new(self.0.error))
+    }
+
+    fn embed(&self, model: &str, texts: &[String]) -> Result<Call, ModelError> {
+        Ok(embeddings::call(model, texts))
+    }
+
+    fn read_embeddings(&self, body: &[u8]) -> Result<Embeddings, ModelError> {
+        embeddings::read(body, self.0.error)
+    }
+
+    fn error(&self, told: &Told) -> ModelError {
+        (self.0.error)(told)
+    }
 }
 
 /// The request for an answer.
-pub(super) fn chat(model: &str, request: &ChatRequest, dialect: &Dialect) -> Value {
+fn chat(model: &str, request: &ChatRequest, dialect: &Dialect) -> Value {
     let mut body = json!({
         "model": model,
         "messages": request.messages.iter().map(message).collect::<Vec<_>>(),

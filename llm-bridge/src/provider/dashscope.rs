@@ -2,22 +2,24 @@
 
 use serde_json::Value;
 
-use super::chat::{ChatRequest, Embeddings, Form, Message, Role};
-use super::completions::{self, Dialect, Reader};
-use super::embeddings;
+use super::FormAbility;
+use super::chat::{ChatRequest, Form, Message, Role};
+use super::completions::{self, Dialect};
 use super::error::ModelError;
 use super::told::Told;
-use super::{Abilities, Call, FormAbility, Provider, ReadReply, ToolAbility};
 
 /// Texts of one request for embeddings (text-embedding-v3 and v4).
 pub(super) const EMBEDDINGS_MAX: usize = 10;
 
 /// A schema is taken by a few models only; JSON by most.
-const DIALECT: Dialect = Dialect {
+pub(super) static DIALECT: Dialect = Dialect {
     tokens_max: "max_tokens",
     form: FormAbility::Json,
     is_strict: false,
     seed: true,
+    embeddings_max: EMBEDDINGS_MAX,
+    amend: Some(ask_for_json),
+    error,
 };
 
 /// What JSON mode wants to read somewhere in the messages.
@@ -26,44 +28,11 @@ const JSON_WORD: &str = "json";
 /// What is said where nobody says it.
 pub(super) const ANSWER_IN_JSON: &str = "Answer in JSON.";
 
-/// `DashScope`, compatible mode.
-#[derive(Debug, Clone, Copy)]
-pub struct DashScope;
-
-impl Provider for DashScope {
-    fn abilities(&self) -> Abilities {
-        Abilities {
-            form: FormAbility::Json,
-            tools: ToolAbility::Request,
-            embeddings_max: EMBEDDINGS_MAX,
-            sampling: true,
-        }
-    }
-
-    fn chat(&self, model: &str, request: &ChatRequest) -> Result<Call, ModelError> {
-        let mut body = completions::chat(model, request, &DIALECT);
-        if !says_json(request)
-            && let Some(messages) = body["messages"].as_array_mut()
-        {
-            messages.insert(0, completions::message(&json_message()));
-        }
-        Ok(Call::post("/chat/completions", body))
-    }
-
-    fn reader(&self) -> Box<dyn ReadReply> {
-        Box::new(Reader::new(error))
-    }
-
-    fn embed(&self, model: &str, texts: &[String]) -> Result<Call, ModelError> {
-        Ok(embeddings::call(model, texts))
-    }
-
-    fn read_embeddings(&self, body: &[u8]) -> Result<Embeddings, ModelError> {
-        embeddings::read(body, error)
-    }
-
-    fn error(&self, told: &Told) -> ModelError {
-        error(told)
+fn ask_for_json(request: &ChatRequest, body: &mut Value) {
+    if !says_json(request)
+        && let Some(messages) = body["messages"].as_array_mut()
+    {
+        messages.insert(0, completions::message(&json_message()));
     }
 }
 

@@ -3,59 +3,24 @@
 
 use serde_json::{Value, json};
 
-use super::chat::{ChatRequest, Embeddings, Role};
-use super::completions::{self, Dialect, Reader};
-use super::embeddings;
+use super::FormAbility;
+use super::chat::{ChatRequest, Role};
+use super::completions::{self, Dialect};
 use super::error::ModelError;
 use super::told::Told;
-use super::{Abilities, Call, FormAbility, Provider, ReadReply, ToolAbility};
 
-/// Texts of one request for embeddings.
-const EMBEDDINGS_MAX: usize = 16;
-
-const DIALECT: Dialect = Dialect {
+pub(super) static DIALECT: Dialect = Dialect {
     tokens_max: "max_completion_tokens",
     form: FormAbility::Schema,
     is_strict: false,
     seed: true,
+    embeddings_max: 16,
+    amend: Some(put_in_turn),
+    error,
 };
 
-/// Qianfan.
-#[derive(Debug, Clone, Copy)]
-pub struct Qianfan;
-
-impl Provider for Qianfan {
-    fn abilities(&self) -> Abilities {
-        Abilities {
-            form: FormAbility::Schema,
-            tools: ToolAbility::Request,
-            embeddings_max: EMBEDDINGS_MAX,
-            sampling: true,
-        }
-    }
-
-    fn chat(&self, model: &str, request: &ChatRequest) -> Result<Call, ModelError> {
-        let mut body = completions::chat(model, request, &DIALECT);
-        body["messages"] = in_turn(request);
-        Ok(Call::post("/chat/completions", body))
-    }
-
-    fn reader(&self) -> Box<dyn ReadReply> {
-        Box::new(Reader::new(error))
-    }
-
-    fn embed(&self, model: &str, texts: &[String]) -> Result<Call, ModelError> {
-        let body = json!({ "model": model, "input": texts });
-        Ok(Call::post("/embeddings", body))
-    }
-
-    fn read_embeddings(&self, body: &[u8]) -> Result<Embeddings, ModelError> {
-        embeddings::read(body, error)
-    }
-
-    fn error(&self, told: &Told) -> ModelError {
-        error(told)
-    }
+fn put_in_turn(request: &ChatRequest, body: &mut Value) {
+    body["messages"] = in_turn(request);
 }
 
 /// One system message at most, at the beginning, and no two messages of one role in a row: what
