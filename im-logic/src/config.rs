@@ -36,6 +36,8 @@ pub struct Config {
     pub rates: RatesConfig,
     /// What may not be said.
     pub content: ContentConfig,
+    /// What may be uploaded.
+    pub media: MediaConfig,
     /// Ids.
     pub snowflake: SnowflakeConfig,
     /// How the processes of a cluster find each other.
@@ -82,6 +84,20 @@ pub struct RatesConfig {
 pub struct ContentConfig {
     /// The word lists; empty: none.
     pub rules: PathBuf,
+}
+
+/// The section `[media]`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MediaConfig {
+    /// The longest media, in bytes.
+    pub upload_bytes_max: u64,
+    /// What the media of one account may have, in bytes.
+    pub account_bytes_max: u64,
+    /// What those of all accounts together may have, in bytes.
+    pub fleet_bytes_max: u64,
+    /// Uploads of one account that have begun and not ended.
+    pub unfinished_max: u32,
 }
 
 /// The section `[snowflake]`.

@@ -5,7 +5,8 @@
 //! [`members`] and [`directory`] are what it knows, [`rates`] how much may be sent, [`lanes`] keeps
 //! the order of what has to wait for more, and [`dispatch`] carries it out, [`estop`] in an
 //! emergency. Then who somebody is, [`authenticate`], and everything that is asked more rarely:
-//! [`groups`], [`commands`], [`listing`], [`accounts`], [`history`], [`online`]. The shell: [`store`],
+//! [`groups`], [`commands`], [`listing`], [`accounts`], [`history`], [`media`],
+//! [`online`]. The shell: [`store`],
 //! [`node`], [`service`], [`config`].
 
 pub mod permission;
@@ -29,6 +30,7 @@ pub mod commands;
 pub mod groups;
 pub mod history;
 pub mod listing;
+pub mod media;
 pub mod online;
 
 pub mod node;

@@ -63,6 +63,8 @@ pub enum Action {
     CreateGroup,
     /// See who is online.
     ListOnline,
+    /// Have the media collected that no message refers to.
+    CollectMedia,
     /// Declare what one is able to do.
     DeclareCapabilities,
 }

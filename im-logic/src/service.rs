@@ -20,7 +20,7 @@ use tracing::Instrument as _;
 use crate::accounts::Accounts;
 use crate::authenticate::Authentication;
 use crate::commands::Commands;
-use crate::config::{Config, RatesConfig};
+use crate::config::{Config, MediaConfig, RatesConfig};
 use crate::content::ContentRules;
 use crate::directory::Directory;
 use crate::dispatch::Dispatch;
@@ -29,6 +29,7 @@ use crate::events;
 use crate::groups::Groups;
 use crate::history::History;
 use crate::listing::Listing;
+use crate::media::Media;
 use crate::members::Members;
 use crate::online::Online;
 use crate::rates::Rates;
@@ -52,6 +53,7 @@ pub struct Service {
     estops: Estops,
     store: Store,
     commands: Commands,
+    media: Media,
 }
 
 /// What a service is made of.
@@ -67,6 +69,8 @@ pub struct Parts {
     pub rates: RatesConfig,
     /// What may not be said.
     pub content: Arc<ContentRules>,
+    /// What may be uploaded.
+    pub media: MediaConfig,
     /// Makes the ids of accounts and groups.
     pub snowflakes: Arc<Snowflakes>,
     /// To the stores.
@@ -90,6 +94,7 @@ impl Parts {
             tokens,
             sub_accounts_max: config.tokens.sub_accounts_max,
             rates: config.rates,
+            media: config.media,
             content,
             snowflakes,
             stores,
@@ -158,6 +163,7 @@ impl Service {
             listing: Listing::new(Arc::clone(&directory), Arc::clone(&members), store.clone()),
             accounts: Accounts::new(parts.fleet, Arc::clone(&directory), store.clone()),
             commands: Commands::new(Arc::clone(&directory), Arc::clone(&members), store.clone()),
+            media: Media::new(Arc::clone(&directory), parts.media, store.clone()),
             history: History::new(store),
             directory,
             members,
@@ -199,6 +205,14 @@ impl Service {
             method::ESTOP_TARGETS => {
                 let request = rpc::decode(body)?;
                 reply(self.estops.targets(request, deadline).await)
+            }
+            method::MEDIA_STEP => {
+                let passed = self.media.pass(method::STORE_MEDIA_STEP, body, deadline);
+                passed.await
+            }
+            method::MEDIA_SWEEP => {
+                let passed = self.media.pass(method::STORE_MEDIA_SWEEP, body, deadline);
+                passed.await
             }
             other => Err(Refusal::new(
                 ErrorCode::UnknownKind,
@@ -248,6 +262,9 @@ impl Service {
             client::DESCRIBE_GROUP => self.groups.describe(caller, rpc::decode(body)?).await,
             client::CHANGE_GROUP => reply(self.groups.regroup(caller, rpc::decode(body)?).await),
             client::CHANGE_ROLES => reply(self.groups.roles(caller, rpc::decode(body)?).await),
+            client::CREATE_MEDIA => reply(self.media.create(caller, rpc::decode(body)?).await),
+            client::OPEN_MEDIA => reply(self.media.open(caller, rpc::decode(body)?).await),
+            client::LIST_MEDIA => reply(self.media.list(caller, rpc::decode(body)?).await),
             _ => Err(Refusal::new(
                 ErrorCode::UnknownKind,
                 format!("kind {kind} is not a request"),

@@ -241,9 +241,11 @@ impl<R: Readers> Commands<R> {
     async fn chore(&self, chore: CommandChore) -> Result<CommandDone, Refusal> {
         match self.writer.chore(Chore::Command(chore)).await? {
             Done::Command(done) => Ok(done),
-            Done::Group(_) | Done::Account(_) | Done::Forgotten(_) | Done::Written => {
-                Err(nothing_came())
-            }
+            Done::Group(_)
+            | Done::Account(_)
+            | Done::Media(_)
+            | Done::Forgotten(_)
+            | Done::Written => Err(nothing_came()),
         }
     }
 }

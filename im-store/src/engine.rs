@@ -20,6 +20,7 @@ pub use self::answers::{Described, History, Lacking, LackingRows, MemberRows};
 pub use self::chore::{Chore, Done, RaisedMark};
 use crate::backup::BackupError;
 use crate::command::CommandReaders;
+use crate::media::MediaReaders;
 use crate::read::Span;
 use crate::retention::{Kept, Log};
 use crate::search::Query;
@@ -61,7 +62,7 @@ pub trait Engine: Send + 'static {
 }
 
 /// Reads beside the writer. Clones share their connections.
-pub trait Readers: CommandReaders + Clone + Send + Sync + 'static {
+pub trait Readers: CommandReaders + MediaReaders + Clone + Send + Sync + 'static {
     /// Waits until nobody reads, and closes.
     fn close(&self) -> impl Future<Output = ()> + Send;
 

@@ -27,6 +27,11 @@ pub(crate) fn commit_failed(error: &EngineError, writes: usize) {
     tracing::error!(%error, cause = cause(error), writes, "a transaction failed");
 }
 
+/// Media that no message refers to.
+pub(crate) fn media_doomed(count: usize) {
+    metrics::counter!("im_store_media_doomed_total").increment(count as u64);
+}
+
 /// A host of the database failed, and the next one is asked.
 pub(crate) fn host_left(host: &str, error: &EngineError) {
     metrics::counter!("im_store_database_hosts_left_total").increment(1);

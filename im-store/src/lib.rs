@@ -1,6 +1,7 @@
 //! The store: gives each message its number and keeps it, in one transaction.
 //!
 //! Read in this order. Pure: [`shard`] decides a batch, [`command`] what becomes of commands,
+//! [`media`] whether a message may refer to a media,
 //! [`read`] what one account may see, [`retention`] what is kept, [`search`] what is found,
 //! [`generation`] what is said of another history. The database: [`engine`] is what we ask of it,
 //! [`sqlite`] and [`mysql`] answer; statements that are the same for both are files of `sql/`, compiled
@@ -10,9 +11,15 @@
 //! is no longer kept. The shell: [`service`], [`command_service`], [`config`], and [`tier`], which
 //! wires them. Beside serving: [`backup`].
 
+#![allow(
+    clippy::duplicate_mod,
+    reason = "the statements in `sql/` are compiled once for each engine"
+)]
+
 pub mod shard;
 
 pub mod command;
+pub mod media;
 
 pub mod generation;
 pub mod read;

@@ -5,6 +5,7 @@
 
 mod estops;
 mod groups;
+mod media;
 mod search;
 
 use std::sync::Arc;
@@ -100,6 +101,9 @@ impl<R: Readers> Service<R> {
             method::ESTOP_WRITE => estops::write(&self.writer, rpc::decode(body)?).await,
             method::ESTOP_LIST => estops::list(&self.readers, &rpc::decode(body)?).await,
             method::ESTOP_ROBOTS => estops::robots(&self.readers, &rpc::decode(body)?).await,
+            media @ method::STORE_MEDIA..=method::LIST_MEDIA_RECORDS => {
+                media::answer(&self.writer, &self.readers, media, body).await
+            }
             method::OPEN_COMMAND => self.commands.open(rpc::decode(body)?).await,
             method::STORE_REPORTS => self.commands.report(rpc::decode(body)?).await,
             method::STORE_CANCEL => self.commands.cancel(rpc::decode(body)?).await,
@@ -215,12 +219,11 @@ impl<R: Readers> Service<R> {
             name: request.name,
             proposed: AccountId(request.proposed_account_id),
         };
-        match self.writer.chore(chore).await? {
-            Done::Account(account) => Ok(rpc::encode(&account)),
-            Done::Group(_) | Done::Command(_) | Done::Forgotten(_) | Done::Written => Err(
-                Refusal::internal("an account was made, and no account came"),
-            ),
-        }
+        let Done::Account(account) = self.writer.chore(chore).await? else {
+            let why = "an account was made, and no account came";
+            return Err(Refusal::internal(why));
+        };
+        Ok(rpc::encode(&account))
     }
 
     async fn set_capabilities(&self, request: internal::SetCapabilities) -> Result<Bytes, Refusal> {

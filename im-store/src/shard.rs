@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::id::ConversationKind;
+use protocol::media::MediaId;
 use protocol::wire::{EntryKind, Priority, Role};
 use protocol::{
     AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, Rights, SequenceNumber,
@@ -219,6 +220,8 @@ pub struct Known {
     pub conversations: HashMap<ConversationId, ConversationState>,
     /// The entries that its recalls and edits are about, as far as they are there.
     pub targets: HashMap<TargetKey, Target>,
+    /// The media that its messages refer to, as far as they are there.
+    pub media: HashMap<MediaId, crate::media::Record>,
 }
 
 /// Decides a batch.
@@ -276,6 +279,7 @@ impl Planner<'_> {
         let sender = group::sender(now, append, opens)?;
         append.ruled.check()?;
         self.check_target(append)?;
+        crate::media::check_reference(append, &self.known.media)?;
         check_reply(append, now.head)?;
         let mut to = now.clone();
         to.head = to.head.next();

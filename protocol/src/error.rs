@@ -145,7 +145,9 @@ const fn is_retryable(code: ErrorCode) -> bool {
         | ErrorCode::GroupDissolved
         | ErrorCode::LastOwner
         | ErrorCode::StaleEpoch
-        | ErrorCode::NoSuchCommand => false,
+        | ErrorCode::NoSuchCommand
+        | ErrorCode::MediaQuota
+        | ErrorCode::NoSuchMedia => false,
     }
 }
 

@@ -91,8 +91,15 @@ pub mod client {
     /// C→S: `TakeEpoch`; answered with `EpochTaken`.
     pub const TAKE_EPOCH: u16 = 54;
 
+    /// C→S: `CreateMedia`; answered with `MediaCreated`.
+    pub const CREATE_MEDIA: u16 = 500;
+    /// C→S: `OpenMedia`; answered with `MediaOpened`.
+    pub const OPEN_MEDIA: u16 = 502;
+    /// C→S: `ListMedia`; answered with `MediaPage`.
+    pub const LIST_MEDIA: u16 = 504;
+
     /// The requests that a gateway passes on to the logic tier as they are.
-    pub const PASSED_TO_LOGIC: [u16; 20] = [
+    pub const PASSED_TO_LOGIC: [u16; 23] = [
         SEND,
         PULL,
         CREATE_GROUP,
@@ -113,10 +120,13 @@ pub mod client {
         GET_COMMAND,
         LIST_ORDERS,
         TAKE_EPOCH,
+        CREATE_MEDIA,
+        OPEN_MEDIA,
+        LIST_MEDIA,
     ];
 
     /// Of these, the ones whose answer may be as long as a frame.
-    pub const ANSWERED_WITH_A_PAGE: [u16; 9] = [
+    pub const ANSWERED_WITH_A_PAGE: [u16; 10] = [
         PULL,
         LIST_MEMBERS,
         LIST_CONVERSATIONS,
@@ -126,6 +136,7 @@ pub mod client {
         SEARCH_HISTORY,
         GET_COMMAND,
         LIST_ORDERS,
+        LIST_MEDIA,
     ];
 
     /// The kind of the answer to a request.
@@ -172,6 +183,17 @@ pub mod method {
     /// Store: `StoreTakeEpoch` → `EpochTaken`.
     pub const STORE_TAKE_EPOCH: u16 = 119;
 
+    /// Store: `StoreMedia` → `MediaRecord`.
+    pub const STORE_MEDIA: u16 = 175;
+    /// Store: `StepMedia` → `MediaRecord`.
+    pub const STORE_MEDIA_STEP: u16 = 176;
+    /// Store: `SweepMedia` → `SweptMedia`.
+    pub const STORE_MEDIA_SWEEP: u16 = 177;
+    /// Store: `ReadMedia` → `MediaRecord`.
+    pub const READ_MEDIA: u16 = 178;
+    /// Store: `ListMediaRecords` → `MediaPage`.
+    pub const LIST_MEDIA_RECORDS: u16 = 179;
+
     /// Store: `EstopWrite` → `Appended`.
     pub const ESTOP_WRITE: u16 = 125;
     /// Store: `ListEstopRecords` → `EstopList`.
@@ -196,6 +218,11 @@ pub mod method {
     pub const ESTOP_TARGETS: u16 = 213;
     /// Logic: `EstopCommit` → `SendAck`.
     pub const ESTOP_COMMIT: u16 = 214;
+
+    /// Logic: `StepMedia` → `MediaRecord`.
+    pub const MEDIA_STEP: u16 = 245;
+    /// Logic: `SweepMedia` → `SweptMedia`.
+    pub const MEDIA_SWEEP: u16 = 246;
 
     /// Router: `Register` → `Registered`.
     pub const REGISTER: u16 = 301;

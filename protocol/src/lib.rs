@@ -5,7 +5,7 @@
 //! specification; `docs/PROTOCOL.md` explains them.
 //!
 //! Read in this order: [`id`], [`limits`], [`frame`], [`kind`], [`error`], [`content`],
-//! [`estop`], [`identity`], [`role`], [`command`], [`sub_account`], [`wire`].
+//! [`estop`], [`media`], [`identity`], [`role`], [`command`], [`sub_account`], [`wire`].
 
 pub mod id;
 pub mod limits;
@@ -19,6 +19,7 @@ pub mod command;
 pub mod content;
 pub mod estop;
 pub mod identity;
+pub mod media;
 pub mod role;
 pub mod sub_account;
 
@@ -27,4 +28,5 @@ pub mod wire;
 pub use error::{ErrorCode, Refusal};
 pub use frame::{Frame, FrameCodec, FrameError};
 pub use id::{AccountId, ClientMessageId, ConversationId, GatewayId, SequenceNumber, SessionId};
+pub use media::MediaId;
 pub use role::{Rights, Roles};

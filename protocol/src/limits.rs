@@ -103,6 +103,9 @@ pub const MEDIA_TYPE_BYTES_MAX: usize = 127;
 /// The name of a media's file, in bytes.
 pub const MEDIA_NAME_BYTES_MAX: usize = 255;
 
+/// Media in one `MediaPage`.
+pub const MEDIA_PER_PAGE_MAX: u32 = 256;
+
 /// The key of an ephemeral message, in bytes.
 pub const EPHEMERAL_KEY_BYTES_MAX: usize = 128;
 

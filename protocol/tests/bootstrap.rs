@@ -14,6 +14,7 @@ fn generated_code_is_up_to_date() {
         "im/v1/message.proto",
         "im/v1/group.proto",
         "im/v1/command.proto",
+        "im/v1/media.proto",
         "im/internal/v1/internal.proto",
     ];
     let descriptors = protox::compile(files, [&proto]).expect("the .proto files compile");

@@ -43,7 +43,8 @@ const MESSAGES: &[(&str, Again)] = all! {
         Attribute ChangeGroup ChangeRoles DescribeGroup EarthPlace EmergencyStop Estop
         EstopConfirm EstopMissing EstopNotice EstopPage EstopRelease EstopSent EstopStatus
         GroupChange GroupChanged GroupDescription HistoryFound ListEstops MapPlace Media Pose
-        RoleChange RolesChanged SearchHistory Velocity;
+        RoleChange RolesChanged SearchHistory Velocity
+        CreateMedia MediaCreated MediaUrl OpenMedia MediaOpened MediaItem ListMedia MediaPage;
     "im.internal.v1" internal:
         Authenticate Authenticated ClientRequest ClientReply CheckMembers CheckedMembers
         AccountMarks AccountMark Memberships MembershipsPage Append Appended CreateConversation
@@ -53,7 +54,9 @@ const MESSAGES: &[(&str, Again)] = all! {
         OpenCommand StoreReports StoreCancel ReadCommands CommandRead OrdersOf Reach Reached
         StoreTakeEpoch TellAccounts
         Attributes Describe EstopCommit EstopGossip EstopList EstopProgress EstopTargets
-        EstopWrite ListEstopRecords Search;
+        EstopWrite ListEstopRecords Search
+        StoreMedia MediaQuota MediaRecord StepMedia SweepMedia SweptMedia ReadMedia
+        ListMediaRecords;
 };
 
 fn specification() -> DescriptorPool {

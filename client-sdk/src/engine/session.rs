@@ -332,6 +332,8 @@ pub(crate) fn is_final(refusal: &Refusal) -> bool {
         | Code::GroupDissolved
         | Code::LastOwner
         | Code::StaleEpoch
-        | Code::NoSuchCommand => false,
+        | Code::NoSuchCommand
+        | Code::MediaQuota
+        | Code::NoSuchMedia => false,
     }
 }

@@ -24,7 +24,7 @@ const fn all(action: Action, words: &'static str, allowed: Allowed, note: &'stat
 }
 
 /// The table.
-pub const TABLE: [Row; 22] = [
+pub const TABLE: [Row; 23] = [
     all(
         Action::ReadHistory,
         "read history",
@@ -134,6 +134,14 @@ pub const TABLE: [Row; 22] = [
         planner: Allowed::Anyone,
         robot: NOBODY,
         note: "",
+    },
+    Row {
+        action: Action::CollectMedia,
+        words: "collect media that no message refers to",
+        operator: Allowed::Anyone,
+        planner: NOBODY,
+        robot: NOBODY,
+        note: "whoever may read a message may fetch what it refers to; everybody uploads",
     },
     Row {
         action: Action::DeclareCapabilities,

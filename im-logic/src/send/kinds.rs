@@ -3,14 +3,10 @@
 use std::collections::BTreeSet;
 
 use protocol::content::{Content, References};
-use protocol::limits::{
-    MEDIA_NAME_BYTES_MAX, MEDIA_REFERENCE_BYTES_MAX, MEDIA_TYPE_BYTES_MAX, MENTIONS_MAX,
-};
+use protocol::limits::{MEDIA_REFERENCE_BYTES_MAX, MENTIONS_MAX};
+use protocol::media::{self, SHA256_BYTES};
 use protocol::wire::{Media, Pose, pose};
 use protocol::{ErrorCode, Refusal, SequenceNumber};
-
-/// The bytes of a SHA-256.
-const SHA256_BYTES: usize = 32;
 
 /// Whether it is whole. Words, and what a planner writes, are their reader's to understand.
 pub(super) fn check(said: &Content) -> Result<(), Refusal> {
@@ -34,19 +30,14 @@ pub(super) fn check(said: &Content) -> Result<(), Refusal> {
 }
 
 fn check_media(media: &Media) -> Result<(), Refusal> {
-    let bounded = [
-        ("reference", &media.reference, 1, MEDIA_REFERENCE_BYTES_MAX),
-        ("media_type", &media.media_type, 1, MEDIA_TYPE_BYTES_MAX),
-        ("name", &media.name, 0, MEDIA_NAME_BYTES_MAX),
-    ];
-    for (field, value, least, most) in bounded {
-        let fits = (least..=most).contains(&value.len());
-        if !fits || value.chars().any(char::is_control) {
-            return Err(Refusal::bad_request(format!(
-                "media.{field}: {least} to {most} bytes, and no control characters"
-            )));
-        }
+    let reference = &media.reference;
+    let fits = (1..=MEDIA_REFERENCE_BYTES_MAX).contains(&reference.len());
+    if !fits || reference.chars().any(char::is_control) {
+        return Err(Refusal::bad_request(format!(
+            "media.reference: 1 to {MEDIA_REFERENCE_BYTES_MAX} bytes, and no control characters"
+        )));
     }
+    media::check_words(&media.media_type, &media.name)?;
     if ![0, SHA256_BYTES].contains(&media.sha256.len()) {
         return Err(Refusal::bad_request("media.sha256: 32 bytes, or none"));
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use im_logic::config::RatesConfig;
+use im_logic::config::{MediaConfig, RatesConfig};
 use im_logic::service::{PEERS, Parts, Service};
 use im_logic::store::Store;
 use prost::Message;
@@ -191,6 +191,12 @@ impl World {
             rates: RatesConfig {
                 account_sends_per_second: 0,
                 group_sends_per_second: 0,
+            },
+            media: MediaConfig {
+                upload_bytes_max: 1 << 30,
+                account_bytes_max: 1 << 30,
+                fleet_bytes_max: 1 << 30,
+                unfinished_max: 64,
             },
             snowflakes: Arc::new(Snowflakes::new(1)),
             stores,

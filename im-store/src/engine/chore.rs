@@ -6,6 +6,7 @@ use protocol::{AccountId, ClientMessageId, ConversationId, SequenceNumber};
 
 use crate::command::{CommandChore, CommandDone};
 use crate::events;
+use crate::media::{MediaChore, MediaDone};
 
 /// One rare write.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +45,8 @@ pub enum Chore {
     },
     /// Of commands.
     Command(CommandChore),
+    /// Of media.
+    Media(MediaChore),
     /// Raises marks. They only rise, belong to members only, and never pass the head.
     RaiseMarks(Vec<RaisedMark>),
     /// Drops the oldest entries, if `from` still is the last that is gone. The head stays.
@@ -120,6 +123,8 @@ pub enum Done {
     Account(Account),
     /// Of [`Chore::Command`].
     Command(CommandDone),
+    /// Of [`Chore::Media`].
+    Media(MediaDone),
     /// Of [`Chore::ForgetIds`]: so many.
     Forgotten(u64),
     /// Of the others.

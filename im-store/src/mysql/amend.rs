@@ -8,7 +8,7 @@ use protocol::{ClientMessageId, ConversationId, SequenceNumber};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{MySql, QueryBuilder};
 
-use super::{ROWS_PER_STATEMENT_MAX, search};
+use super::{ROWS_PER_STATEMENT_MAX, media, search};
 use crate::engine::{Done, EngineError, integer};
 use crate::rows;
 use crate::shard::{Append, BatchPlan, Target, TargetKey};
@@ -48,6 +48,7 @@ pub(super) async fn amend(
     connection: &mut MySqlConnection,
     batch: &[Append],
     plan: &BatchPlan,
+    now_ms: u64,
 ) -> Result<(), EngineError> {
     for entry in &plan.entries {
         let append = &batch[entry.index];
@@ -56,6 +57,7 @@ pub(super) async fn amend(
         };
         if append.kind == EntryKind::Recall {
             recall(connection, conversation, target).await?;
+            media::release(connection, conversation, (target, target), now_ms).await?;
         } else {
             sqlx::query("INSERT INTO edits (conversation, target, sequence) VALUES (?, ?, ?)")
                 .bind(&conversation.as_bytes()[..])
@@ -116,8 +118,8 @@ fn push_list(query: &mut QueryBuilder<MySql>, numbers: &[i64]) {
 pub(super) async fn trim(
     connection: &mut MySqlConnection,
     conversation: ConversationId,
-    from: SequenceNumber,
-    up_to: SequenceNumber,
+    (from, up_to): (SequenceNumber, SequenceNumber),
+    now_ms: u64,
 ) -> Result<(), EngineError> {
     let id = &conversation.as_bytes()[..];
     let moved = sqlx::query(
@@ -146,6 +148,7 @@ pub(super) async fn trim(
             .execute(&mut *connection)
             .await?;
     }
+    media::release(connection, conversation, (from, up_to), now_ms).await?;
     search::trim(connection, conversation, up_to).await
 }
 

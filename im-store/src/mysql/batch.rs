@@ -10,7 +10,7 @@ use protocol::{AccountId, ConversationId, SequenceNumber};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{MySql, QueryBuilder, Row as _};
 
-use super::{ROWS_PER_STATEMENT_MAX, amend, groups};
+use super::{ROWS_PER_STATEMENT_MAX, amend, groups, media};
 use crate::engine::{EngineError, conversation_id, integer, message_id, number};
 use crate::rows;
 use crate::shard::{
@@ -103,6 +103,7 @@ pub(super) async fn look_up(
     for rows in batch.chunks(ROWS_PER_STATEMENT_MAX) {
         look_up_ids(connection, rows, &mut known.ids).await?;
         amend::look_up(connection, rows, &mut known.targets).await?;
+        media::look_up(connection, rows, &mut known.media).await?;
     }
     let mut to_read = BTreeSet::new();
     for append in batch {
@@ -243,7 +244,8 @@ pub(super) async fn write(
     for (conversation, head) in plan.heads.iter().filter(|(_, head)| head.regroups) {
         groups::regroup(connection, *conversation, &head.to).await?;
     }
-    amend::amend(connection, batch, plan).await
+    media::refer(connection, batch, plan).await?;
+    amend::amend(connection, batch, plan, now_ms).await
 }
 
 /// Compare-and-set of many heads in one statement: it must find all of them as they were.

@@ -10,7 +10,7 @@ use protocol::{AccountId, ClientMessageId, ConversationId, Refusal};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{MySql, QueryBuilder, Row as _};
 
-use super::{ROWS_PER_STATEMENT_MAX, amend, commands, estops, search};
+use super::{ROWS_PER_STATEMENT_MAX, amend, commands, estops, media, search};
 use crate::engine::{
     Chore, Done, EngineError, RaisedMark, conversation_id, integer, no_such_account, number,
     of_kind,
@@ -58,6 +58,7 @@ async fn carry_out(
             Ok(account.map(Done::Account))
         }
         Chore::Command(chore) => commands::carry_out(connection, chore, now_ms).await,
+        Chore::Media(chore) => media::carry_out(connection, chore, now_ms).await,
         Chore::SetCapabilities { account, card } => {
             set_capabilities(connection, *account, card).await
         }
@@ -72,7 +73,7 @@ async fn carry_out(
             from,
             up_to,
         } => {
-            amend::trim(connection, *conversation, *from, *up_to).await?;
+            amend::trim(connection, *conversation, (*from, *up_to), now_ms).await?;
             Ok(Ok(Done::Written))
         }
         Chore::Index {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::estop::Stop;
-use protocol::wire::{Account, Head, Membership, OutcomeCounts, OutcomeState};
+use protocol::media::MediaId;
+use protocol::wire::{Account, Head, MediaItem, Membership, OutcomeCounts, OutcomeState};
 use protocol::{AccountId, ClientMessageId, ConversationId, SequenceNumber};
 
 use super::address::Address;
@@ -15,6 +16,7 @@ use super::within;
 use crate::command::{Command, CommandReaders, Outcome};
 use crate::engine::{Described, EngineError, History, Lacking, LackingRows, MemberRows, Readers};
 use crate::events;
+use crate::media::{MediaReaders, Record};
 use crate::read::Span;
 use crate::retention::{Kept, Log};
 use crate::search::Query;
@@ -129,6 +131,21 @@ impl CommandReaders for MySqlReaders {
         targets: &[AccountId],
     ) -> Result<Vec<AccountId>, EngineError> {
         ask!(self, host => host.reach(account, targets))
+    }
+}
+
+impl MediaReaders for MySqlReaders {
+    async fn media(&self, id: MediaId) -> Result<Option<Record>, EngineError> {
+        ask!(self, host => host.media(id))
+    }
+
+    async fn media_of(
+        &self,
+        owner: AccountId,
+        after: &[u8],
+        limit: u32,
+    ) -> Result<(Vec<MediaItem>, u64), EngineError> {
+        ask!(self, host => host.media_of(owner, after, limit))
     }
 }
 

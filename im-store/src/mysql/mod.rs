@@ -21,6 +21,9 @@ mod groups;
 mod hosts;
 mod lacking;
 mod lease;
+#[path = "../sql/media.rs"]
+mod media;
+mod media_readers;
 mod outcomes;
 mod pages;
 mod readers;

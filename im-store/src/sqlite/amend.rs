@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::many::Many;
-use super::search;
+use super::{media, search};
 use crate::engine::{Done, EngineError, integer};
 use crate::rows;
 use crate::shard::{Append, BatchPlan, Target, TargetKey};
@@ -57,6 +57,7 @@ pub(super) async fn amend(
     tx: &mut SqliteConnection,
     batch: &[Append],
     plan: &BatchPlan,
+    now_ms: u64,
 ) -> Result<(), EngineError> {
     for entry in &plan.entries {
         let append = &batch[entry.index];
@@ -65,6 +66,7 @@ pub(super) async fn amend(
         };
         if append.kind == EntryKind::Recall {
             recall(tx, conversation, target).await?;
+            media::release(tx, conversation, (target, target), now_ms).await?;
         } else {
             sqlx::query("INSERT INTO edits (conversation, target, sequence) VALUES (?, ?, ?)")
                 .bind(&conversation.as_bytes()[..])
@@ -125,8 +127,8 @@ fn push_list(query: &mut QueryBuilder<Sqlite>, numbers: &[i64]) {
 pub(super) async fn trim(
     tx: &mut SqliteConnection,
     conversation: ConversationId,
-    from: SequenceNumber,
-    up_to: SequenceNumber,
+    (from, up_to): (SequenceNumber, SequenceNumber),
+    now_ms: u64,
 ) -> Result<(), EngineError> {
     let id = &conversation.as_bytes()[..];
     let moved = sqlx::query(
@@ -153,6 +155,7 @@ pub(super) async fn trim(
             .execute(&mut *tx)
             .await?;
     }
+    media::release(tx, conversation, (from, up_to), now_ms).await?;
     search::trim(tx, conversation, up_to).await
 }
 

@@ -9,7 +9,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use super::many::{Many, ROWS_MAX};
-use super::{amend, execute};
+use super::{amend, execute, media};
 use crate::engine::{EngineError, conversation_id, integer, message_id, number};
 use crate::rows;
 use crate::shard::{
@@ -77,6 +77,7 @@ pub(super) async fn look_up(
     for rows in batch.chunks(ROWS_MAX) {
         look_up_ids(connection, rows, &mut known.ids).await?;
         amend::look_up(connection, rows, &mut known.targets).await?;
+        media::look_up(connection, rows, &mut known.media).await?;
     }
     let conversations: BTreeSet<_> = batch.iter().map(|append| append.conversation).collect();
     for conversation in conversations {
@@ -181,7 +182,8 @@ pub(super) async fn write(
     for (conversation, head) in plan.heads.iter().filter(|(_, head)| head.regroups) {
         regroup(connection, *conversation, &head.to).await?;
     }
-    amend::amend(connection, batch, plan).await
+    media::refer(connection, batch, plan).await?;
+    amend::amend(connection, batch, plan, now_ms).await
 }
 
 /// Compare-and-set of every head of the batch, in a transaction that is new. False: one of them is

@@ -8,7 +8,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::many::{Many, ROWS_MAX};
-use super::{amend, commands, estops, execute, search};
+use super::{amend, commands, estops, execute, media, search};
 use crate::engine::{
     Chore, Done, EngineError, RaisedMark, conversation_id, integer, no_such_account, number,
     of_kind,
@@ -72,6 +72,7 @@ async fn carry_out(
             Ok(account.map(Done::Account))
         }
         Chore::Command(chore) => commands::carry_out(tx, chore, now_ms).await,
+        Chore::Media(chore) => media::carry_out(tx, chore, now_ms).await,
         Chore::SetCapabilities { account, card } => set_capabilities(tx, *account, card).await,
         Chore::RaiseMarks(marks) => {
             for marks in marks.chunks(ROWS_MAX) {
@@ -84,7 +85,7 @@ async fn carry_out(
             from,
             up_to,
         } => {
-            amend::trim(tx, *conversation, *from, *up_to).await?;
+            amend::trim(tx, *conversation, (*from, *up_to), now_ms).await?;
             Ok(Ok(Done::Written))
         }
         Chore::Index {

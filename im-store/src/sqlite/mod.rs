@@ -18,6 +18,9 @@ mod commands;
 #[path = "../sql/estops.rs"]
 mod estops;
 mod many;
+#[path = "../sql/media.rs"]
+mod media;
+mod media_readers;
 mod owner;
 mod pages;
 #[cfg(test)]

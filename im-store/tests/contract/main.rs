@@ -14,6 +14,7 @@ mod galera;
 mod generations;
 mod groups;
 mod history;
+mod media;
 mod owners;
 mod poison;
 mod readers;
@@ -101,6 +102,10 @@ contract! {
         a_step_of_retention_that_another_took_changes_nothing,
         ids_are_forgotten_after_their_horizon_and_then_too_old,
         who_lacks_an_entry_is_told_by_pages_and_counts;
+    media:
+        a_message_keeps_what_it_refers_to_until_it_is_gone,
+        media_have_the_room_of_their_account_and_of_the_fleet,
+        a_message_and_a_sweep_that_meet_never_lose_a_media;
     }
     commands:
         a_command_is_stored_once_with_an_outcome_for_each_target,

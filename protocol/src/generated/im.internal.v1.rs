@@ -593,3 +593,112 @@ pub struct EstopProgress {
     #[prost(uint64, repeated, tag = "3")]
     pub confirmed: ::prost::alloc::vec::Vec<u64>,
 }
+/// Method 175, logic -> store: makes the row of a media, unless there is one. Answered with
+/// MediaRecord.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StoreMedia {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+    #[prost(message, optional, tag = "2")]
+    pub create: ::core::option::Option<super::super::v1::CreateMedia>,
+    #[prost(message, optional, tag = "3")]
+    pub quota: ::core::option::Option<MediaQuota>,
+}
+/// What there may be.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MediaQuota {
+    /// Bytes of one account, and of all.
+    #[prost(uint64, tag = "1")]
+    pub account_bytes_max: u64,
+    #[prost(uint64, tag = "2")]
+    pub fleet_bytes_max: u64,
+    /// Uploads of one account that are not whole.
+    #[prost(uint64, tag = "3")]
+    pub unfinished_max: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MediaRecord {
+    #[prost(message, optional, tag = "1")]
+    pub media: ::core::option::Option<super::super::v1::MediaItem>,
+    #[prost(uint64, tag = "2")]
+    pub owner: u64,
+}
+/// Method 245, gateway -> logic, and 176, logic -> store: what becomes of an upload. Answered with
+/// MediaRecord, or NO_SUCH_MEDIA if it is gone or being removed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StepMedia {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub media_id: ::prost::bytes::Bytes,
+    #[prost(enumeration = "MediaStep", tag = "2")]
+    pub step: i32,
+}
+/// Method 246, gateway -> logic, and 177, logic -> store: what no message refers to, and has not for
+/// so long, is doomed from then on: no message may refer to it any more. Answered with SweptMedia.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SweepMedia {
+    #[prost(uint64, tag = "1")]
+    pub grace_ms: u64,
+    /// Doomed ones whose bytes are gone.
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub gone: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SweptMedia {
+    /// Whose bytes have to go, the ones that were doomed before among them.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub doomed: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+/// Method 178, logic -> store: what a message that the account may read refers to, or one of its own.
+/// Answered with MediaRecord.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadMedia {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+    #[prost(message, optional, tag = "2")]
+    pub open: ::core::option::Option<super::super::v1::OpenMedia>,
+}
+/// Method 179, logic -> store. Answered with MediaPage.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListMediaRecords {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+    #[prost(message, optional, tag = "2")]
+    pub list: ::core::option::Option<super::super::v1::ListMedia>,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum MediaStep {
+    Unspecified = 0,
+    /// It goes on: its time until it is collected begins anew.
+    Touch = 1,
+    /// It is whole.
+    Finish = 2,
+    /// It is not what was said, and goes.
+    Discard = 3,
+}
+impl MediaStep {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "MEDIA_STEP_UNSPECIFIED",
+            Self::Touch => "MEDIA_STEP_TOUCH",
+            Self::Finish => "MEDIA_STEP_FINISH",
+            Self::Discard => "MEDIA_STEP_DISCARD",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MEDIA_STEP_UNSPECIFIED" => Some(Self::Unspecified),
+            "MEDIA_STEP_TOUCH" => Some(Self::Touch),
+            "MEDIA_STEP_FINISH" => Some(Self::Finish),
+            "MEDIA_STEP_DISCARD" => Some(Self::Discard),
+            _ => None,
+        }
+    }
+}

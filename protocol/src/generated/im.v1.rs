@@ -528,6 +528,10 @@ pub enum ErrorCode {
     StaleEpoch = 27,
     /// There is no command with this key.
     NoSuchCommand = 28,
+    /// The media of the account, or of the fleet, would have more bytes than they may.
+    MediaQuota = 45,
+    /// There is no such media, or no longer, or not all of it is there.
+    NoSuchMedia = 46,
 }
 impl ErrorCode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -565,6 +569,8 @@ impl ErrorCode {
             Self::LastOwner => "ERROR_CODE_LAST_OWNER",
             Self::StaleEpoch => "ERROR_CODE_STALE_EPOCH",
             Self::NoSuchCommand => "ERROR_CODE_NO_SUCH_COMMAND",
+            Self::MediaQuota => "ERROR_CODE_MEDIA_QUOTA",
+            Self::NoSuchMedia => "ERROR_CODE_NO_SUCH_MEDIA",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -599,6 +605,8 @@ impl ErrorCode {
             "ERROR_CODE_LAST_OWNER" => Some(Self::LastOwner),
             "ERROR_CODE_STALE_EPOCH" => Some(Self::StaleEpoch),
             "ERROR_CODE_NO_SUCH_COMMAND" => Some(Self::NoSuchCommand),
+            "ERROR_CODE_MEDIA_QUOTA" => Some(Self::MediaQuota),
+            "ERROR_CODE_NO_SUCH_MEDIA" => Some(Self::NoSuchMedia),
             _ => None,
         }
     }
@@ -1939,6 +1947,160 @@ impl OutcomeState {
             "OUTCOME_STATE_CANCELLED" => Some(Self::Cancelled),
             "OUTCOME_STATE_EXPIRED" => Some(Self::Expired),
             "OUTCOME_STATE_SUPERSEDED" => Some(Self::Superseded),
+            _ => None,
+        }
+    }
+}
+/// Kind 500: makes room for a media. Answered with MediaCreated (501). A repeat with the same
+/// client_message_id finds the first, and is given a new URL: so an upload goes on after anything.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateMedia {
+    /// 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub client_message_id: ::prost::bytes::Bytes,
+    /// How long it is; at least 1.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    /// The SHA-256 of it, 32 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub sha256: ::prost::bytes::Bytes,
+    /// What it is, for example "image/png". 1 to 127 bytes.
+    #[prost(string, tag = "4")]
+    pub media_type: ::prost::alloc::string::String,
+    /// As its file was called; at most 255 bytes.
+    #[prost(string, tag = "5")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MediaCreated {
+    /// 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub media_id: ::prost::bytes::Bytes,
+    /// What goes into Media.reference.
+    #[prost(string, tag = "2")]
+    pub reference: ::prost::alloc::string::String,
+    #[prost(enumeration = "MediaState", tag = "3")]
+    pub state: i32,
+    /// Where to send it, and until when that is allowed.
+    #[prost(message, optional, tag = "4")]
+    pub upload: ::core::option::Option<MediaUrl>,
+}
+/// A signed URL.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MediaUrl {
+    /// Path and query: "/v1/…".
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// Until when it is good, in milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "2")]
+    pub expires_at_ms: u64,
+    /// HOST:PORT. Empty: the host that this connection goes to, and `port`.
+    #[prost(string, tag = "3")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "4")]
+    pub port: u32,
+}
+/// Kind 502: where to fetch what a message refers to. Answered with MediaOpened (503).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OpenMedia {
+    /// The message, which the account must be entitled to read.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub conversation_id: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    /// Instead of a message: a media of the account's own.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub media_id: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MediaOpened {
+    #[prost(message, optional, tag = "1")]
+    pub media: ::core::option::Option<MediaItem>,
+    #[prost(message, optional, tag = "2")]
+    pub download: ::core::option::Option<MediaUrl>,
+}
+/// What is known of a media.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MediaItem {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub media_id: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub sha256: ::prost::bytes::Bytes,
+    #[prost(string, tag = "4")]
+    pub media_type: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(enumeration = "MediaState", tag = "6")]
+    pub state: i32,
+    /// How many messages refer to it.
+    #[prost(uint64, tag = "7")]
+    pub messages: u64,
+    /// When it was made, completed, or lost its last message: it goes some time after that when no
+    /// message refers to it. Milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "8")]
+    pub changed_at_ms: u64,
+}
+/// Kind 504: the account's own media, by rising id. Answered with MediaPage (505).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListMedia {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub after_media_id: ::prost::bytes::Bytes,
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+    /// Operators only: what no message refers to any more, and has not for long enough, goes now and
+    /// not at the gateway's next round.
+    #[prost(bool, tag = "3")]
+    pub collect: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MediaPage {
+    #[prost(message, repeated, tag = "1")]
+    pub media: ::prost::alloc::vec::Vec<MediaItem>,
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+    /// The bytes of all of them, and how many the account may have.
+    #[prost(uint64, tag = "3")]
+    pub used_bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub allowed_bytes: u64,
+    /// With `collect`: how many went.
+    #[prost(uint64, tag = "5")]
+    pub collected: u64,
+}
+/// What has become of a media.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum MediaState {
+    Unspecified = 0,
+    /// Not all of it is there.
+    Uploading = 1,
+    /// It is whole and has the SHA-256 that was said: messages may refer to it.
+    Complete = 2,
+    /// It is being removed.
+    Doomed = 3,
+}
+impl MediaState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "MEDIA_STATE_UNSPECIFIED",
+            Self::Uploading => "MEDIA_STATE_UPLOADING",
+            Self::Complete => "MEDIA_STATE_COMPLETE",
+            Self::Doomed => "MEDIA_STATE_DOOMED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MEDIA_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "MEDIA_STATE_UPLOADING" => Some(Self::Uploading),
+            "MEDIA_STATE_COMPLETE" => Some(Self::Complete),
+            "MEDIA_STATE_DOOMED" => Some(Self::Doomed),
             _ => None,
         }
     }
