@@ -14,6 +14,7 @@ use service_kit::config::{
 use service_kit::tls::{self, TlsError};
 
 use crate::addresses::{AllowanceError, Allowances};
+use crate::media::MediaConfig;
 
 /// The variables of this process begin with it.
 pub const ENV_PREFIX: &str = "IM_GATEWAY";
@@ -47,6 +48,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Emergency stops.
     pub estop: EstopConfig,
+    /// Images, video, maps, logs.
+    pub media: MediaConfig,
     /// How the processes of a cluster find each other.
     pub cluster: ClusterConfig,
     /// How we end.
@@ -191,6 +194,7 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         let session = &self.session;
         self.http.address()?;
+        self.media.check()?;
         let positive = [
             ("http.head_timeout_ms", self.http.head_timeout_ms as usize),
             (

@@ -24,6 +24,7 @@ use crate::events;
 use crate::gateway::Gateway;
 use crate::handle::SessionHandle;
 use crate::login::{self, Credential};
+use crate::media;
 use crate::session::{Introduction, Next, Now, Passed, Session, go_away};
 use crate::upstream::Upstream;
 use crate::wire::{LAST_WORD_TIMEOUT, Received, Turn, Wire};
@@ -206,7 +207,8 @@ impl Connection {
     }
 }
 
-/// A request: what concerns emergencies is answered here, with the other tiers or without them.
+/// A request: what concerns emergencies is answered here, with the other tiers or without them; to
+/// what is said of media we add where their bytes are.
 fn pass(
     gateway: &Arc<Gateway>,
     handle: &Arc<SessionHandle>,
@@ -224,6 +226,16 @@ fn pass(
             let body = passed.body.clone();
             let listed = Arc::clone(gateway).list_estops(handle.kind, body);
             answers.push(passed, listed);
+        }
+        client::CREATE_MEDIA | client::OPEN_MEDIA | client::LIST_MEDIA => {
+            let Some(media) = gateway.media.clone() else {
+                answers.push(passed, std::future::ready(Err(media::none())));
+                return;
+            };
+            let answer = Upstream::pass(logic, (handle.account, handle.session), &passed);
+            let asked = (passed.kind, passed.body.clone());
+            let whole = media.complete(handle.account, asked, answer);
+            answers.push(passed, whole);
         }
         _ => {
             let from = (handle.account, handle.session);

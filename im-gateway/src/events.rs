@@ -45,6 +45,32 @@ pub(crate) fn web_socket_refused(why: &'static str) {
     tracing::info!(why, "no WebSocket");
 }
 
+/// Bytes of media that went this way.
+pub(crate) fn media_bytes(way: &'static str, bytes: u64) {
+    metrics::counter!("im_gateway_media_bytes_total", "way" => way).increment(bytes);
+}
+
+/// Somebody must look at the object store.
+pub(crate) fn media_store_failed(error: &dyn std::error::Error) {
+    metrics::counter!("im_gateway_media_store_failed_total").increment(1);
+    tracing::error!(%error, "the store of media failed");
+}
+
+/// An upload that has another SHA-256 than was said.
+pub(crate) fn media_not_what_was_said() {
+    metrics::counter!("im_gateway_media_discarded_total").increment(1);
+}
+
+/// Media that are removed.
+pub(crate) fn media_collected(count: u64) {
+    metrics::counter!("im_gateway_media_collected_total").increment(count);
+}
+
+/// The next sweep goes on.
+pub(crate) fn media_sweep_ended_early(refusal: &Refusal) {
+    tracing::info!(%refusal, "media were not all collected");
+}
+
 /// An answer of HTTP that is an error.
 pub(crate) fn http_refused(refusal: &Refusal) {
     metrics::counter!("im_gateway_http_refused_total", "code" => refusal.label()).increment(1);

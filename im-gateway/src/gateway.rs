@@ -34,6 +34,7 @@ use crate::estop::Estops;
 use crate::events;
 use crate::handle::SessionHandle;
 use crate::marks::Marks;
+use crate::media::Media;
 use crate::registry::{Overtaken, Question, Registry, Routes};
 use crate::upstream::Upstream;
 
@@ -63,6 +64,8 @@ pub struct Gateway {
     pub registry: Registry,
     /// Logic.
     pub upstream: Upstream,
+    /// The media that it keeps.
+    pub media: Option<Arc<Media>>,
     routers: Peers,
     live: LiveWatch,
     routes: Option<registry::Routes>,
@@ -96,6 +99,8 @@ pub struct Around {
     pub routes: Option<registry::Routes>,
     /// Where emergency stops in force are kept.
     pub estop_file: Option<PathBuf>,
+    /// The media that it keeps.
+    pub media: Option<Arc<Media>>,
 }
 
 impl Gateway {
@@ -115,6 +120,7 @@ impl Gateway {
             leave_grace: drain_grace * 3 / 4, // The rest is for the last words.
             registry: Registry::default(),
             upstream: around.upstream,
+            media: around.media,
             routers: around.routers,
             live: around.gateways,
             routes: around.routes,

@@ -3,13 +3,16 @@
 //!
 //! `server` has the connections, `caller` knows whose a request is. `messages` answers
 //! requests, `stream` tells a conversation as it goes on, `socket` turns a connection into a
-//! WebSocket.
+//! WebSocket; `media`, `upload` and `download` are the way of media.
 
 mod caller;
 mod content;
 mod cursor;
+mod download;
 mod json;
 mod listener;
+#[expect(unused_qualifications, reason = "what utoipa generates has some")]
+mod media;
 #[expect(unused_qualifications, reason = "what utoipa generates has some")]
 mod messages;
 mod openapi;
@@ -19,6 +22,7 @@ mod socket;
 mod stall;
 #[expect(unused_qualifications, reason = "what utoipa generates has some")]
 mod stream;
+mod upload;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +31,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use axum::routing::{get, post};
+use axum::routing::{get, head, post};
 use rustls::ServerConfig;
 use service_kit::{listen, tls};
 use tokio::net::TcpListener;
@@ -92,6 +96,16 @@ fn routes(http: Arc<Http>) -> Router {
         .route("/v1/conversations", get(messages::list))
         .route("/v1/conversations/{id}/messages", get(messages::read_page))
         .route("/v1/conversations/{id}/events", get(stream::open))
+        .route(
+            "/v1/conversations/{id}/messages/{sequence}/media",
+            get(media::open),
+        )
+        .route("/v1/media", get(media::list).post(media::create))
+        .route("/v1/media/{id}", get(download::fetch))
+        .route(
+            "/v1/uploads/{id}",
+            head(upload::see).patch(upload::send).post(upload::finish),
+        )
         .route("/v1/ws", get(socket::open))
         .route("/openapi.json", get(openapi::serve))
         .fallback(refused::unknown)

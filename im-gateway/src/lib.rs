@@ -22,6 +22,7 @@ pub mod registry;
 
 pub mod gateway;
 pub mod marks;
+pub mod media;
 pub mod upstream;
 
 pub mod notices;

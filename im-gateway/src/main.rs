@@ -7,7 +7,7 @@ use std::time::Duration;
 use im_gateway::config::{Config, DEFAULTS, ENV_PREFIX};
 use im_gateway::gateway::{Around, Gateway};
 use im_gateway::upstream::Upstream;
-use im_gateway::{http, listener, router_link};
+use im_gateway::{http, listener, media, router_link};
 use protocol::GatewayId;
 use service_kit::admin::Readiness;
 use service_kit::discovery::Discovery;
@@ -35,14 +35,15 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (logics, logic_events) = links("im-logic", &config.links.logic);
     let (routers, router_events) = links("im-router", &config.links.router);
     let grace = Duration::from_millis(config.drain.grace_ms);
-    let rules = (config.session, config.limits, grace);
     let around = Around {
+        media: media::begin(&config, &logics, &drain)?,
         upstream: Upstream::new(logics),
         routers,
         gateways: discovery.live("im-gateway", ""),
         routes: discovery.routes(),
         estop_file: config.estop.file(),
     };
+    let rules = (config.session, config.limits, grace);
     let gateway = Gateway::new(GatewayId(rand::random()), rules, around, drain.clone());
     let address = clients.local_addr()?;
     drain.spawn(logic_events.watch(|| {}));
@@ -54,7 +55,6 @@ async fn run(config: Config) -> anyhow::Result<()> {
     discovery.announce("im-gateway", address)?;
     tracing::info!(%address, "serving");
     drain::signal().await;
-    let outcome = drain.finish(grace).await;
-    tracing::info!(?outcome, "stopped");
+    tracing::info!(outcome = ?drain.finish(grace).await, "stopped");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The logic tier as the gateway asks it: methods 201 to 205 and 212 to 214 of `internal.proto`.
+//! The logic tier as the gateway asks it: methods 201 to 205 212 to 214, 245 and 246 of `internal.proto`.
 
 use std::time::Duration;
 
@@ -6,12 +6,13 @@ use bytes::Bytes;
 use prost::Message;
 use protocol::kind::method;
 use protocol::limits::MEMBERSHIPS_PER_PAGE_MAX;
+use protocol::media::MediaId;
 use protocol::wire::internal::{
     AccountMarks, Authenticate, Authenticated, CheckMembers, CheckedMembers, ClientReply,
-    ClientRequest, EstopCommit, EstopList, EstopTargets, ListEstopRecords, MembersPage,
-    Memberships, MembershipsPage,
+    ClientRequest, EstopCommit, EstopList, EstopTargets, ListEstopRecords, MediaRecord, MediaStep,
+    MembersPage, Memberships, MembershipsPage, StepMedia, SweepMedia, SweptMedia,
 };
-use protocol::wire::{Account, SendAck};
+use protocol::wire::{Account, MediaItem, SendAck};
 use protocol::{AccountId, ConversationId, Refusal, SessionId};
 use service_kit::peers::{Peers, StickyLink};
 use service_kit::rpc;
@@ -144,6 +145,37 @@ impl Upstream {
         self.logics
             .any_link(&[])?
             .try_notify(method::PASS_MARKS, rpc::encode(marks))
+    }
+
+    /// What becomes of an upload. As the store has it then.
+    pub(crate) async fn media_step(
+        &self,
+        id: MediaId,
+        step: MediaStep,
+    ) -> Result<MediaItem, Refusal> {
+        let question = StepMedia {
+            media_id: id.to_bytes(),
+            step: step.into(),
+        };
+        let answer: MediaRecord = self
+            .ask(id.as_bytes(), method::MEDIA_STEP, &question)
+            .await?;
+        let missing = || Refusal::internal("a media without what it is");
+        answer.media.ok_or_else(missing)
+    }
+
+    /// Which media have to go, and that the bytes of these are gone.
+    pub(crate) async fn media_sweep(
+        &self,
+        grace_ms: u64,
+        gone: Vec<Bytes>,
+    ) -> Result<SweptMedia, Refusal> {
+        let question = SweepMedia {
+            grace_ms,
+            gone,
+            limit: 0,
+        };
+        self.ask(&[], method::MEDIA_SWEEP, &question).await
     }
 
     /// Ends when logic is reachable. Cancel-safe.

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use protocol::content::{self, Content as Said};
+use protocol::media::{from_hex, to_hex};
 use protocol::wire::{self, EntryKind};
 use protocol::{ErrorCode, Refusal};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,23 @@ pub(super) enum Content {
     Instruction {
         /// The words.
         text: String,
+    },
+    /// A media that was uploaded, or is kept elsewhere.
+    Media {
+        /// What refers to it.
+        reference: String,
+        /// What it is: `image/png`.
+        media_type: String,
+        /// How long it is.
+        bytes: u64,
+        /// Its SHA-256, in hexadecimal.
+        sha256: String,
+        /// As its file was called.
+        #[serde(default)]
+        name: String,
+        /// What its sender says of it.
+        #[serde(default)]
+        caption: String,
     },
     /// Takes an entry of the same sender back.
     Recall {
@@ -77,6 +95,23 @@ impl Content {
             Self::Instruction { text } => {
                 Said::Instruction(wire::Instruction { text: text.clone() })
             }
+            Self::Media {
+                reference,
+                media_type,
+                bytes,
+                sha256,
+                name,
+                caption,
+            } => Said::Media(wire::Media {
+                reference: reference.clone(),
+                media_type: media_type.clone(),
+                bytes: *bytes,
+                sha256: from_hex(sha256)
+                    .ok_or_else(|| Refusal::bad_request("content.sha256: not hexadecimal"))?
+                    .into(),
+                name: name.clone(),
+                caption: caption.clone(),
+            }),
             Self::Recall { target_sequence } => Said::Recall(wire::Recall {
                 target_sequence: *target_sequence,
             }),
@@ -121,6 +156,14 @@ impl Content {
             },
             Said::Instruction(instruction) => Self::Instruction {
                 text: instruction.text,
+            },
+            Said::Media(media) => Self::Media {
+                reference: media.reference,
+                media_type: media.media_type,
+                bytes: media.bytes,
+                sha256: to_hex(&media.sha256),
+                name: media.name,
+                caption: media.caption,
             },
             Said::Recall(recall) => Self::Recall {
                 target_sequence: recall.target_sequence,

@@ -25,7 +25,7 @@ use super::refused::{ErrorBody, Refused};
 pub(super) const BODY_BYTES_MAX: usize = CONTENT_BYTES_MAX / 3 * 4 + 8 * 1024;
 
 /// How much of a body that is too long is read, in bytes.
-const READ_AWAY_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(super) const READ_AWAY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The longest wait of a long poll, in milliseconds: what proxies on the way commonly allow.
 pub(super) const WAIT_MS_MAX: u64 = 60_000;
@@ -209,7 +209,7 @@ async fn wait(
 
 /// A body that is too long is read away as far as that makes sense: a client that is still sending
 /// would not hear the answer.
-async fn read(mut body: Body) -> Result<Bytes, Refusal> {
+pub(super) async fn read(mut body: Body) -> Result<Bytes, Refusal> {
     let (mut kept, mut length) = (BytesMut::new(), 0);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::bad_request("the body ended early"))?;

@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use utoipa::openapi::security::{Http as Scheme, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{Http, messages, stream};
+use super::{Http, download, media, messages, stream, upload};
 
 /// By the id of the operation. They use the variables HTTP (`https://HOST:PORT`), CA (the fleet's
-/// authority, a file), TOKEN, CONVERSATION and MESSAGE_ID.
-const EXAMPLES: [(&str, &str); 4] = [
+/// authority, a file), TOKEN, CONVERSATION and MESSAGE_ID; those of media also FILE, UPLOAD, SEQUENCE and
+/// DOWNLOAD.
+const EXAMPLES: [(&str, &str); 11] = [
     ("send_message", include_str!("examples/send_message.sh")),
     ("read_messages", include_str!("examples/read_messages.sh")),
     (
@@ -22,6 +23,13 @@ const EXAMPLES: [(&str, &str); 4] = [
         include_str!("examples/list_conversations.sh"),
     ),
     ("stream_events", include_str!("examples/stream_events.sh")),
+    ("create_media", include_str!("examples/create_media.sh")),
+    ("see_upload", include_str!("examples/see_upload.sh")),
+    ("send_upload", include_str!("examples/send_upload.sh")),
+    ("finish_upload", include_str!("examples/finish_upload.sh")),
+    ("open_media", include_str!("examples/open_media.sh")),
+    ("fetch_media", include_str!("examples/fetch_media.sh")),
+    ("list_media", include_str!("examples/list_media.sh")),
 ];
 
 #[derive(OpenApi)]
@@ -34,7 +42,11 @@ const EXAMPLES: [(&str, &str); 4] = [
             others a bearer token. A WebSocket with the protocol's frames is at /v1/ws.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
-    paths(messages::send, messages::read_page, messages::list, stream::open),
+    paths(
+        messages::send, messages::read_page, messages::list, stream::open,
+        media::create, media::open, media::list, upload::see, upload::send, upload::finish,
+        download::fetch,
+    ),
     modifiers(&Bearer),
     security(("token" = []), ()),
 )]
@@ -95,10 +107,13 @@ mod tests {
         let mut known = EXAMPLES.map(|(id, _)| id);
         known.sort();
         assert_eq!(ids, known);
-        let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/HTTP.md");
-        let manual = std::fs::read_to_string(manual).unwrap();
+        let read = |name| {
+            let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/");
+            std::fs::read_to_string(format!("{docs}{name}")).unwrap()
+        };
+        let manual = read("HTTP.md") + &read("MEDIA.md");
         for (id, source) in EXAMPLES {
-            assert!(manual.contains(source), "docs/HTTP.md lacks {id}");
+            assert!(manual.contains(source), "the manual lacks {id}");
         }
     }
 

@@ -13,7 +13,7 @@ use crate::doors::ADDRESS_RETRY_AFTER_MS;
 use crate::events;
 
 /// Statuses by code. A code that is not here is a refusal that is final: 400.
-const STATUSES: [(ErrorCode, StatusCode); 19] = [
+const STATUSES: [(ErrorCode, StatusCode); 21] = [
     (ErrorCode::FrameTooLong, StatusCode::PAYLOAD_TOO_LARGE),
     (ErrorCode::ContentTooLong, StatusCode::PAYLOAD_TOO_LARGE),
     (ErrorCode::UnknownKind, StatusCode::NOT_FOUND),
@@ -24,6 +24,8 @@ const STATUSES: [(ErrorCode, StatusCode); 19] = [
     (ErrorCode::NoSuchConversation, StatusCode::NOT_FOUND),
     (ErrorCode::NoSuchAccount, StatusCode::NOT_FOUND),
     (ErrorCode::NoSuchEntry, StatusCode::NOT_FOUND),
+    (ErrorCode::NoSuchMedia, StatusCode::NOT_FOUND),
+    (ErrorCode::MediaQuota, StatusCode::INSUFFICIENT_STORAGE),
     (ErrorCode::ContentBlocked, StatusCode::UNPROCESSABLE_ENTITY),
     (ErrorCode::Conflict, StatusCode::CONFLICT),
     (ErrorCode::OtherHistory, StatusCode::CONFLICT),

@@ -296,6 +296,7 @@ impl Cluster {
                 gateways: live,
                 routes: None,
                 estop_file: None,
+                media: None,
             },
             drain.clone(),
         );

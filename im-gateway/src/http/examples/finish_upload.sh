@@ -1,0 +1,1 @@
+curl --silent --show-error --cacert "$CA" --request POST "$HTTP$UPLOAD"

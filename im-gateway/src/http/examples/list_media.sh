@@ -1,0 +1,2 @@
+curl --silent --show-error --cacert "$CA" --header "Authorization: Bearer $TOKEN" \
+  "$HTTP/v1/media"

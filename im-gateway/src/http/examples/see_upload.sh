@@ -1,0 +1,1 @@
+curl --silent --show-error --cacert "$CA" --head "$HTTP$UPLOAD"
