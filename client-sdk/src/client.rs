@@ -30,6 +30,7 @@ use crate::journal::{Journal, JournalError, Kept, Writer};
 use crate::message::Account;
 use crate::requests::REQUESTS_WAITING_MAX;
 use crate::shared::{Call, PersistReply, Recovered, Shared};
+use crate::tls;
 
 /// Calls that come besides messages: requests, emergency stops and their releases, and a close.
 const OTHER_CALLS_MAX: usize = REQUESTS_WAITING_MAX + ESTOPS_MAX + 1;
@@ -56,6 +57,8 @@ struct Inner {
     /// Until they are asked for.
     recovered: Mutex<Vec<Recovered>>,
     shared: Arc<Shared>,
+    /// For media, which go by HTTP.
+    http_tls: Arc<rustls::ClientConfig>,
 }
 
 impl Client {
@@ -92,6 +95,7 @@ impl Client {
         let room = |n: usize| Arc::new(Semaphore::new(n.min(Semaphore::MAX_PERMITS)));
         let room_messages = room(messages_max);
         let room_bytes = room(config.outbox_bytes_max);
+        let http_tls = tls::for_http(&config)?;
         let started = driver::start(config, journal, Arc::clone(&shared), receiver)?;
         let account = match started.welcomed.await.unwrap_or(Err(Error::Closed)) {
             Ok(account) => account,
@@ -111,6 +115,7 @@ impl Client {
             room_requests: room(REQUESTS_WAITING_MAX),
             recovered: Mutex::new(started.recovered),
             shared,
+            http_tls,
         };
         let inner = Arc::new(inner);
         Ok((Self { inner }, events))
@@ -146,6 +151,10 @@ impl Client {
     /// A fresh id of the server's time.
     pub(crate) fn new_message_id(&self) -> ClientMessageId {
         self.inner.shared.new_message_id()
+    }
+
+    pub(crate) fn http_tls(&self) -> &Arc<rustls::ClientConfig> {
+        &self.inner.http_tls
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

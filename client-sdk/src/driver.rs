@@ -299,6 +299,7 @@ impl Driver {
                 self.link = Link::Up(Box::new(connection));
                 self.up_since = now;
                 self.attempts.connected(address);
+                self.shared.set_gateway(address);
                 let first = self.first.take();
                 self.shared
                     .counters

@@ -11,7 +11,7 @@
 //! [`estop`]; the pure
 //! machines `inbox` (and `ahead`, which reads pages before it wants them), `outbox`, `scribe` (what is written into the [`journal`]), `requests` and
 //! `marks`; `engine`, which joins them; `connection` and `driver`, the shell around it; then
-//! [`command`] and [`orders`]; [`robot`] and [`testing`].
+//! [`command`] and [`orders`]; [`media`]; [`robot`] and [`testing`].
 
 pub mod config;
 pub mod error;
@@ -42,6 +42,7 @@ mod driver;
 mod events;
 mod tls;
 
+pub mod media;
 pub mod orders;
 pub mod robot;
 #[cfg(feature = "simulation")]
@@ -68,6 +69,7 @@ pub use config::{CaSource, ClientConfig, Credential, MarkPolicy, StartFrom};
 pub use error::{ConfigError, Error, SendError};
 pub use events::Stats;
 pub use incoming::{CloseReason, Event, Events};
+pub use media::{MediaError, MediaSource, OutgoingMedia, OwnMedia};
 pub use message::{
     Account, Conversation, Entry, Ephemeral, LackingPage, MemberMarks, Message, Outgoing, PullPage,
     Receipt, Relation, new_message_id,

@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) sessions: watch::Sender<u64>,
     /// 0: not connected.
     session: AtomicU64,
+    /// Where the gateway of the last session is, as HOST:PORT.
+    gateway: Mutex<String>,
     started: Instant,
     /// The server's clock at `started`, in milliseconds since the Unix epoch; ours until it has
     /// said it. A clock of ours that jumps moves nothing after that.
@@ -76,6 +78,7 @@ impl Shared {
             commands: News::default(),
             sessions: watch::channel(0).0,
             session: AtomicU64::new(0),
+            gateway: Mutex::default(),
             started: Instant::now(),
             started_at_ms: AtomicU64::new(clock::unix_ms()),
         }
@@ -86,6 +89,14 @@ impl Shared {
             0 => None,
             id => Some(SessionId(id)),
         }
+    }
+
+    pub(crate) fn gateway(&self) -> String {
+        self.gateway.lock().clone()
+    }
+
+    pub(crate) fn set_gateway(&self, address: &str) {
+        address.clone_into(&mut self.gateway.lock());
     }
 
     pub(crate) fn set_session(&self, session: Option<SessionId>) {

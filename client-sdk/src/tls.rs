@@ -40,6 +40,13 @@ pub(crate) fn client(config: &ClientConfig) -> Result<Arc<TlsConfig>, ConfigErro
     Ok(Arc::new(tls))
 }
 
+/// The same for HTTP/1.1.
+pub(crate) fn for_http(config: &ClientConfig) -> Result<Arc<TlsConfig>, ConfigError> {
+    let mut tls = TlsConfig::clone(&*client(config)?);
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(tls))
+}
+
 /// The host part of `HOST:PORT`: a name, an IP address, or an IPv6 address in brackets.
 pub(crate) fn server_name(address: &str) -> Result<ServerName<'static>, ConfigError> {
     let wrong = || ConfigError::Address {
