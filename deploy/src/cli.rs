@@ -10,13 +10,14 @@ use crate::command::CommandCommand;
 use crate::demo::DemoOptions;
 use crate::estop::{EstopCommand, StopOptions};
 use crate::group::GroupCommand;
+use crate::media::MediaOptions;
 use crate::ports::PortOptions;
 use crate::provider::{self, ProviderCommand};
 use crate::search::SearchOptions;
 use crate::state::State;
 use crate::up::UpOptions;
 use crate::{
-    access, backup, chat, command, demo, estop, fleet, group, process, search, up, upkeep,
+    access, backup, chat, command, demo, estop, fleet, group, media, process, search, up, upkeep,
 };
 
 /// A development cluster on this machine: starts it, watches it, talks to it, shows it at work.
@@ -160,6 +161,8 @@ pub enum Command {
         #[command(flatten)]
         state: StateOption,
     },
+    /// Sends, fetches, lists and collects images, video, maps and logs
+    Media(MediaOptions),
     /// Lets simulated robots wait for work in a group until Ctrl-C: the world for `swarm chat`
     Robots {
         /// The name of the group; made, with the planner, when there is none
@@ -227,7 +230,7 @@ pub struct StateOption {
 }
 
 impl StateOption {
-    fn folder(self) -> State {
+    pub(crate) fn folder(self) -> State {
         State::new(self.state.filter(|folder| !folder.as_os_str().is_empty()))
     }
 }
@@ -260,6 +263,12 @@ pub struct OperatorOption {
     /// The operator's account
     #[arg(long = "as", global = true, value_name = "NAME", default_value = access::OPERATOR)]
     operator: String,
+}
+
+impl OperatorOption {
+    pub(crate) fn name(&self) -> &str {
+        &self.operator
+    }
 }
 
 /// The same beside subcommands.
@@ -362,6 +371,7 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
             operator,
             state,
         } => command::run(&state.folder(), &operator.operator, command).await,
+        Command::Media(options) => media::run(options).await,
         Command::Robots {
             group,
             fleet,

@@ -37,6 +37,7 @@ pub mod backup;
 pub mod chat;
 pub mod command;
 pub mod group;
+pub mod media;
 pub mod render;
 pub mod search;
 pub mod table;

@@ -199,6 +199,8 @@ pub struct Wiring<'a> {
     pub authority: &'a Authority,
     /// The folder of what outlives a process.
     pub data: PathBuf,
+    /// Where media are kept.
+    pub media: crate::media::MediaPlace,
     /// The planner's token.
     pub planner_token: PathBuf,
     /// Where history is kept: the store's `database.url`.
@@ -271,8 +273,8 @@ impl Wiring<'_> {
                     variables.address("HTTP__LISTEN", http);
                 }
                 variables.path("PUBLIC_TLS__CLIENT_CA", &self.authority.fleet_ca());
-                let file = self.data.join(format!("{instance}.estops"));
-                variables.path("ESTOP__FILE", &file);
+                variables.path("ESTOP__FILE", &self.data.join(format!("{instance}.estops")));
+                variables.0.extend(self.media.variables());
             }
             Tier::Mock => variables.address("LISTEN__ADDRESS", addresses.mock),
             Tier::Bridge => {
@@ -360,6 +362,7 @@ mod tests {
         addresses.advertised = proxies.into();
         let wiring = Wiring {
             data: "/data".into(),
+            media: crate::media::MediaPlace::default(),
             planner_token: authority.token(TokenKind::Planner, PLANNER, 1).unwrap(),
             authority: &authority,
             database: "mysql://im@db/im".into(),

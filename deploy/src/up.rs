@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::addresses::Addresses;
 use crate::authority::{Authority, TokenKind};
 use crate::demo::{self, DemoOptions, Outcome};
+use crate::media::MediaPlace;
 use crate::ports::PortOptions;
 use crate::provider;
 use crate::screen::{news, say};
@@ -30,6 +31,9 @@ pub struct UpOptions {
     /// Where history is kept, for example mysql://USER:PASSWORD@HOST:PORT/NAME [a file of the state]
     #[arg(long, value_name = "URL", env = "SWARM_STORE", hide_env_values = true)]
     store: Option<String>,
+    /// Where media are kept: a folder, or s3://BUCKET/PREFIX [a folder of the state]
+    #[arg(long, value_name = "PLACE", env = "SWARM_MEDIA")]
+    media: Option<String>,
     /// How many processes.
     #[command(flatten)]
     counts: Counts,
@@ -136,6 +140,7 @@ fn start(
         addresses,
         authority,
         data: state.data(),
+        media: MediaPlace::of(state, options.media.clone())?,
         planner_token: authority.token(TokenKind::Planner, PLANNER, clock::unix_ms())?,
         database: options
             .store
