@@ -168,6 +168,7 @@ async fn act(
         Action::Dissolve => changed(actor.dissolve_group(group).await),
         Action::CreateGroup => asked(actor.create_group("自己的", &[]).await),
         Action::ListOnline => asked(actor.online().await),
+        Action::CollectMedia => asked(actor.collect_media().await),
         Action::DeclareCapabilities => asked(actor.announce(CapabilityCard::default()).await),
     }
 }
