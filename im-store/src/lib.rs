@@ -13,7 +13,7 @@
 
 #![allow(
     clippy::duplicate_mod,
-    reason = "the statements in `sql/` are compiled once for each engine"
+    reason = "the files of `sql/` are compiled once for each engine"
 )]
 
 pub mod shard;
