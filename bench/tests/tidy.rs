@@ -42,6 +42,7 @@ const FENCES: [(&str, &[&str]); 6] = [
         "sqlx",
         &[
             "im-store/src/engine.rs",
+            "im-store/src/sql",
             "im-store/src/sqlite",
             "im-store/src/mysql",
             "im-store/src/testing",
