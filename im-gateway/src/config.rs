@@ -2,16 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use protocol::limits::REQUESTS_IN_FLIGHT_MAX;
-use rustls::ServerConfig;
 use serde::Deserialize;
 use service_kit::config::{
     AdminConfig, ClusterConfig, ConfigError, DrainConfig, InternalTlsConfig, ListenConfig,
     LogConfig, RuntimeConfig,
 };
-use service_kit::tls::{self, TlsError};
+use service_kit::listen;
+use service_kit::tls::PublicTlsConfig;
 
 use crate::addresses::{AllowanceError, Allowances};
 use crate::media::MediaConfig;
@@ -73,34 +72,7 @@ impl HttpConfig {
     /// # Errors
     /// When it is no address.
     pub fn address(&self) -> Result<Option<SocketAddr>, ConfigError> {
-        if self.listen.is_empty() {
-            return Ok(None);
-        }
-        let malformed =
-            |_| ConfigError::Value(format!("http.listen: {} is no address", self.listen));
-        self.listen.parse().map(Some).map_err(malformed)
-    }
-}
-
-/// The section `[public_tls]`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PublicTlsConfig {
-    /// The server's certificate.
-    pub certificate: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
-    /// The authority of robots' certificates.
-    pub client_ca: PathBuf,
-}
-
-impl PublicTlsConfig {
-    /// What clients are shown.
-    ///
-    /// # Errors
-    /// When a file cannot be read, or is not what it should be.
-    pub fn server(&self) -> Result<Arc<ServerConfig>, TlsError> {
-        tls::public_server(&self.certificate, &self.key, &self.client_ca)
+        listen::optional("http.listen", &self.listen)
     }
 }
 

@@ -19,7 +19,6 @@ mod openapi;
 mod refused;
 mod server;
 mod socket;
-mod stall;
 #[expect(unused_qualifications, reason = "what utoipa generates has some")]
 mod stream;
 mod upload;
@@ -29,8 +28,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::Query;
-use axum::extract::rejection::QueryRejection;
+use axum::middleware::map_response;
 use axum::routing::{get, head, post};
 use rustls::ServerConfig;
 use service_kit::{listen, tls};
@@ -38,9 +36,6 @@ use tokio::net::TcpListener;
 
 use crate::config::HttpConfig;
 use crate::gateway::Gateway;
-
-/// The parameters of a request, or why they make no sense.
-type Parameters<T> = Result<Query<T>, QueryRejection>;
 
 /// What every request has to do with.
 pub(crate) struct Http {
@@ -108,7 +103,8 @@ fn routes(http: Arc<Http>) -> Router {
         )
         .route("/v1/ws", get(socket::open))
         .route("/openapi.json", get(openapi::serve))
-        .fallback(refused::unknown)
-        .method_not_allowed_fallback(refused::other_method)
+        .fallback(service_kit::http::unknown)
+        .method_not_allowed_fallback(service_kit::http::other_method)
+        .layer(map_response(refused::count))
         .with_state(http)
 }

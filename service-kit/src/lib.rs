@@ -1,7 +1,7 @@
 //! What a process needs to be a process, and no word of what it is for.
 //!
-//! Read in this order: [`config`], [`exit`], [`runtime`], [`telemetry`], [`admin`], [`listen`], [`tls`],
-//! [`token`], [`clock`], [`drain`], [`snowflake`], [`rpc`], [`live`],
+//! Read in this order: [`config`], [`exit`], [`runtime`], [`telemetry`], [`admin`], [`listen`],
+//! [`http`], [`tls`], [`token`], [`clock`], [`drain`], [`snowflake`], [`rpc`], [`live`],
 //! [`registry`], [`peers`], [`discovery`].
 
 pub mod config;
@@ -12,6 +12,7 @@ pub mod telemetry;
 
 pub mod admin;
 
+pub mod http;
 pub mod listen;
 pub mod tls;
 pub mod token;

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use thiserror::Error;
 use tokio::net::TcpListener;
 
+use crate::config::ConfigError;
+
 /// An address that cannot be listened on.
 #[derive(Debug, Error)]
 pub enum ListenError {
@@ -42,6 +44,18 @@ pub async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener,
             }
         }
     })
+}
+
+/// An address that may be empty: then there is no listener.
+///
+/// # Errors
+/// When it is no address.
+pub fn optional(key: &'static str, address: &str) -> Result<Option<SocketAddr>, ConfigError> {
+    if address.is_empty() {
+        return Ok(None);
+    }
+    let malformed = |_| ConfigError::Value(format!("{key}: {address} is no address"));
+    address.parse().map(Some).map_err(malformed)
 }
 
 #[cfg(test)]

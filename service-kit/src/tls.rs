@@ -1,6 +1,6 @@
 //! TLS 1.3 with *ring*: mutual between tiers, and towards clients with an optional certificate.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
@@ -8,6 +8,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde::Deserialize;
 use thiserror::Error;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -44,6 +45,28 @@ pub enum TlsError {
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 
+/// The section `[public_tls]`: a listener where clients come.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublicTlsConfig {
+    /// The server's certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The authority of robots' certificates.
+    pub client_ca: PathBuf,
+}
+
+impl PublicTlsConfig {
+    /// What clients are shown.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or is not what it should be.
+    pub fn server(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        public_server(&self.certificate, &self.key, &self.client_ca)
+    }
+}
+
 /// The server's end of a link between tiers: the client must have a certificate.
 pub fn internal_server(config: &InternalTlsConfig) -> Result<Arc<ServerConfig>, TlsError> {
     let roots = roots("internal_tls.ca", &config.ca)?;
@@ -70,6 +93,19 @@ pub fn internal_client(config: &InternalTlsConfig) -> Result<Arc<ClientConfig>, 
             private_key("internal_tls.key", &config.key)?,
         )?;
     client.alpn_protocols = vec![ALPN_INTERNAL.to_vec()];
+    Ok(Arc::new(client))
+}
+
+/// The client's end of a connection where HTTP is spoken, to a server of this authority.
+///
+/// # Errors
+/// When the file cannot be read, or is not what it should be.
+pub fn http_client(ca: &Path) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut client = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots("authority", ca)?)
+        .with_no_client_auth();
+    client.alpn_protocols = vec![ALPN_HTTP.to_vec()];
     Ok(Arc::new(client))
 }
 

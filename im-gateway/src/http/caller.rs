@@ -5,17 +5,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use prost::Message;
 use protocol::error::decode_body;
 use protocol::{AccountId, ErrorCode, Refusal, SessionId};
+use service_kit::http::{self, Refused};
 use tokio::time::{Duration, Instant};
 
 use super::Http;
-use super::refused::Refused;
 use super::server::Client;
 use crate::config::SessionConfig;
 use crate::events;
@@ -85,7 +85,7 @@ async fn authenticate(
     let credential = Credential {
         address: client.address,
         peer: &client.peer,
-        token: bearer(headers).unwrap_or_default(),
+        token: http::bearer(headers).unwrap_or_default(),
     };
     let account = login::log_in(&http.gateway, session, &credential).await?;
     let account = AccountId(account.account_id);
@@ -95,12 +95,6 @@ async fn authenticate(
         http: Arc::clone(http),
         measure: http.measures.of(account, &http.gateway.rules),
     })
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 impl Caller {
@@ -189,25 +183,5 @@ impl Drop for Asking<'_> {
 impl Drop for Listening {
     fn drop(&mut self) {
         self.0.0.lock().listeners -= 1;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use axum::http::HeaderValue;
-
-    #[test]
-    fn a_token_is_the_bearers() {
-        let of = |value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::AUTHORIZATION, HeaderValue::from_static(value));
-            bearer(&headers).map(str::to_owned)
-        };
-        assert_eq!(of("Bearer abc.def"), Some("abc.def".into()));
-        assert_eq!(of("bearer  abc"), Some("abc".into()));
-        for other in ["Basic abc", "Bearer", "abc"] {
-            assert_eq!(of(other), None, "{other}");
-        }
     }
 }

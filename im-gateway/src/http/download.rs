@@ -10,10 +10,11 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use protocol::Refusal;
 use protocol::media::MediaId;
+use service_kit::http::{ErrorBody, Parameters, Refused};
 
+use super::Http;
 use super::media::kept;
-use super::refused::{ErrorBody, Refused};
-use super::{Http, Parameters};
+
 use crate::events;
 use crate::media::chain::Manifest;
 use crate::media::range::{Wanted, wanted};

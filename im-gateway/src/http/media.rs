@@ -15,13 +15,13 @@ use protocol::wire::{
 };
 use protocol::{ClientMessageId, Refusal};
 use serde::{Deserialize, Serialize};
+use service_kit::http::{ErrorBody, Parameters, Refused, read_body};
 use utoipa::{IntoParams, ToSchema};
 
+use super::Http;
 use super::caller::Caller;
 use super::json::conversation;
-use super::messages::read;
-use super::refused::{ErrorBody, Refused};
-use super::{Http, Parameters};
+use super::messages::BODY_BYTES_MAX;
 use crate::media::{self, Media};
 
 /// A media to make.
@@ -131,7 +131,7 @@ pub(super) fn kept(http: &Http) -> Result<&Arc<Media>, Refusal> {
 )]
 pub(super) async fn create(caller: Caller, body: Body) -> Result<Json<CreatedBody>, Refused> {
     let media = Arc::clone(kept(caller.http())?);
-    let body = read(body).await?;
+    let body = read_body(body, BODY_BYTES_MAX).await?;
     let asked: CreateBody = serde_json::from_slice(&body)
         .map_err(|error| Refusal::bad_request(format!("the body: {error}")))?;
     let id: ClientMessageId = asked.client_message_id.parse().map_err(Refusal::from)?;

@@ -3,29 +3,24 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query};
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt as _;
+use bytes::Bytes;
 use protocol::kind::client;
 use protocol::limits::CONTENT_BYTES_MAX;
 use protocol::wire::{self, ConversationPage, ListConversations, Pull, PullPage, SendAck};
-use protocol::{ConversationId, ErrorCode, Refusal};
+use protocol::{ConversationId, Refusal};
 use serde::Deserialize;
+use service_kit::http::{ErrorBody, Parameters, Refused, read_body};
 use tokio::time::{Duration, Instant};
 use utoipa::IntoParams;
 
-use super::Parameters;
 use super::caller::Caller;
 use super::cursor::Cursor;
 use super::json::{Conversations, Page, SendBody, SentBody, conversation};
 use super::listener::{Listener, News};
-use super::refused::{ErrorBody, Refused};
 
 /// The body of a request, in bytes: the longest content as JSON, where base64 adds a third; words
 /// that JSON writes as escapes may be fewer.
 pub(super) const BODY_BYTES_MAX: usize = CONTENT_BYTES_MAX / 3 * 4 + 8 * 1024;
-
-/// How much of a body that is too long is read, in bytes.
-pub(super) const READ_AWAY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The longest wait of a long poll, in milliseconds: what proxies on the way commonly allow.
 pub(super) const WAIT_MS_MAX: u64 = 60_000;
@@ -75,7 +70,7 @@ pub(super) struct Listed {
 )]
 pub(super) async fn send(caller: Caller, body: Body) -> Result<Json<SentBody>, Refused> {
     let patience = caller.http().request_timeout();
-    let body = tokio::time::timeout(patience, read(body)).await;
+    let body = tokio::time::timeout(patience, read_body(body, BODY_BYTES_MAX)).await;
     let body = body.map_err(|_| Refusal::bad_request("the body took too long"))??;
     let send: wire::Send = SendBody::parse(&body)?.to_wire()?;
     let ack: SendAck = caller.ask(client::SEND, &send).await?;
@@ -205,27 +200,4 @@ async fn wait(
             return Ok(page);
         }
     }
-}
-
-/// A body that is too long is read away as far as that makes sense: a client that is still sending
-/// would not hear the answer.
-pub(super) async fn read(mut body: Body) -> Result<Bytes, Refusal> {
-    let (mut kept, mut length) = (BytesMut::new(), 0);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Refusal::bad_request("the body ended early"))?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        length += data.len();
-        if length <= BODY_BYTES_MAX {
-            kept.extend_from_slice(&data);
-        } else if length > READ_AWAY_BYTES_MAX {
-            break;
-        }
-    }
-    if length > BODY_BYTES_MAX {
-        let message = format!("the body is longer than {BODY_BYTES_MAX} bytes");
-        return Err(Refusal::new(ErrorCode::ContentTooLong, message));
-    }
-    Ok(kept.freeze())
 }

@@ -6,9 +6,8 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use serde_json::{Value, json};
-use utoipa::openapi::security::{Http as Scheme, HttpAuthScheme, SecurityScheme};
-use utoipa::{Modify, OpenApi};
+use service_kit::http::{self, Bearer};
+use utoipa::OpenApi;
 
 use super::{Http, download, media, messages, stream, upload};
 
@@ -52,36 +51,9 @@ const EXAMPLES: [(&str, &str); 11] = [
 )]
 struct Document;
 
-struct Bearer;
-
-impl Modify for Bearer {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let scheme = SecurityScheme::Http(Scheme::new(HttpAuthScheme::Bearer));
-        let components = openapi.components.get_or_insert_default();
-        components.add_security_scheme("token", scheme);
-    }
-}
-
 /// The document as it is served.
 pub(super) fn document() -> Bytes {
-    let mut document =
-        serde_json::to_value(Document::openapi()).expect("a document of strings always serialises");
-    for operation in operations(&mut document) {
-        let id = operation["operationId"].as_str().unwrap_or_default();
-        if let Some((_, source)) = EXAMPLES.iter().find(|(its, _)| *its == id) {
-            operation["x-codeSamples"] = json!([{ "lang": "Shell", "source": source }]);
-        }
-    }
-    document.to_string().into()
-}
-
-fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
-    let paths = document["paths"].as_object_mut().into_iter();
-    let items = paths.flat_map(|paths| paths.values_mut());
-    let operations = items.filter_map(Value::as_object_mut);
-    operations
-        .flat_map(|item| item.values_mut())
-        .filter(|operation| operation.get("operationId").is_some())
+    http::complete(&Document::openapi(), &EXAMPLES)
 }
 
 /// Serves it, to everybody.
@@ -92,6 +64,9 @@ pub(super) async fn serve(State(http): State<Arc<Http>>) -> impl IntoResponse {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+    use service_kit::http::operations;
+
     use super::*;
 
     #[test]

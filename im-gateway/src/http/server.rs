@@ -8,11 +8,13 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use axum::middleware::map_response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
+use service_kit::http::{HEAD_BYTES_MAX, Stalling};
 use service_kit::tls::PeerIdentity;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
@@ -21,14 +23,10 @@ use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
 
-use super::stall::Stalling;
 use super::{Http, refused};
 use crate::doors::{Entrance, Place};
 use crate::session::Session;
 use crate::{events, listener};
-
-/// The longest head of a request, in bytes: a token is some hundred.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Whose connection a request came on.
 #[derive(Debug, Clone)]
@@ -62,7 +60,9 @@ pub(super) async fn serve(
         let entrance = http.gateway.doors.enter(remote.ip(), permit);
         let routes = match entrance {
             Entrance::Open(_) => routes.clone(),
-            Entrance::Told(_) => Router::new().fallback(refused::crowded),
+            Entrance::Told(_) => Router::new()
+                .fallback(refused::crowded)
+                .layer(map_response(refused::count)),
             Entrance::Closed => continue,
         };
         let (http, tls) = (Arc::clone(&http), tls.clone());

@@ -10,10 +10,10 @@ use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use protocol::{ErrorCode, Refusal};
+use service_kit::http::Refused;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::Http;
-use super::refused::Refused;
 use super::server::Client;
 use crate::connection::Connection;
 use crate::doors::{ADDRESS_RETRY_AFTER_MS, Entrance};

@@ -13,16 +13,15 @@ use futures_util::{Stream, StreamExt as _, stream};
 use protocol::wire::{self, PullPage};
 use protocol::{ConversationId, Refusal};
 use serde::{Deserialize, Serialize};
+use service_kit::http::{ErrorBody, Parameters, Refused};
 use tokio::sync::mpsc;
 use utoipa::{IntoParams, ToSchema};
 
-use super::Parameters;
 use super::caller::Caller;
 use super::cursor::{Cursor, Taken};
 use super::json::{Entry, Ephemeral, Trimmed, conversation};
 use super::listener::{Listener, News};
 use super::messages::pull_after;
-use super::refused::{ErrorBody, Refused};
 
 /// Events on their way to one client. When full: no more are read until the client takes some, and
 /// what is pushed meanwhile is told by its head.

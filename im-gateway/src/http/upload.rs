@@ -11,11 +11,10 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt as _;
 use protocol::media::MediaId;
 use protocol::{AccountId, ErrorCode, Refusal};
+use service_kit::http::{ErrorBody, Parameters, READ_AWAY_BYTES_MAX, Refused};
 
 use super::media::{ItemBody, item, kept};
-use super::messages::READ_AWAY_BYTES_MAX;
-use super::refused::{ErrorBody, Refused};
-use super::{Http, Parameters};
+use super::Http;
 use crate::media::sign::{Purpose, Signed};
 use crate::media::{Media, Progress};
 

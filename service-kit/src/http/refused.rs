@@ -1,5 +1,5 @@
 //! A [`Refusal`] as an answer of HTTP: the status that fits its code, the code itself, and when to
-//! try again.
+//! try again. The refusal goes with the answer as an extension, for whoever counts.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -8,9 +8,6 @@ use axum::response::{IntoResponse, Response};
 use protocol::{ErrorCode, Refusal};
 use serde::Serialize;
 use utoipa::ToSchema;
-
-use crate::doors::ADDRESS_RETRY_AFTER_MS;
-use crate::events;
 
 /// Statuses by code. A code that is not here is a refusal that is final: 400.
 const STATUSES: [(ErrorCode, StatusCode); 21] = [
@@ -41,19 +38,19 @@ const STATUSES: [(ErrorCode, StatusCode); 21] = [
 const RETRY_AFTER_MS_DEFAULT: u32 = 1000;
 
 /// What is said instead of an answer.
-#[derive(Debug)]
-pub(crate) struct Refused(pub(crate) Refusal);
+#[derive(Debug, Clone)]
+pub struct Refused(pub Refusal);
 
 /// The body of an error.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ErrorBody {
+pub struct ErrorBody {
     /// What went wrong.
     error: ErrorDetails,
 }
 
 /// The same fields as the `Error` of the protocol.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ErrorDetails {
+pub struct ErrorDetails {
     /// The code's name, as in the protocol: `NOT_A_MEMBER`.
     code: String,
     /// The code's number, which never changes.
@@ -98,8 +95,7 @@ impl From<Refusal> for ErrorBody {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let status = status(self.0.code);
-        events::http_refused(&self.0);
-        let body = ErrorBody::from(self.0);
+        let body = ErrorBody::from(self.0.clone());
         let retry_after_ms = body.error.retry_after_ms;
         let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
@@ -112,6 +108,7 @@ impl IntoResponse for Refused {
             let bearer = HeaderValue::from_static("Bearer");
             headers.insert(header::WWW_AUTHENTICATE, bearer);
         }
+        response.extensions_mut().insert(self);
         response
     }
 }
@@ -125,24 +122,13 @@ fn status(code: ErrorCode) -> StatusCode {
 }
 
 /// Whatever has no other route.
-pub(super) async fn unknown(uri: Uri) -> Refused {
+pub async fn unknown(uri: Uri) -> Refused {
     let message = format!("{} is not known here", uri.path());
     Refused(Refusal::new(ErrorCode::UnknownKind, message))
 }
 
-/// Whoever comes from an address that has too many connections.
-pub(super) async fn crowded() -> impl IntoResponse {
-    let message = "too many connections from this address are being opened";
-    let refusal = Refusal::new(ErrorCode::RateLimited, message);
-    let close = [(header::CONNECTION, "close")];
-    (
-        close,
-        Refused(refusal.retry_after_ms(ADDRESS_RETRY_AFTER_MS)),
-    )
-}
-
 /// A route that has other methods.
-pub(super) async fn other_method(method: Method, uri: Uri) -> Refused {
+pub async fn other_method(method: Method, uri: Uri) -> Refused {
     let message = format!("{} has no {method}", uri.path());
     Refused(Refusal::new(ErrorCode::UnknownKind, message))
 }

@@ -11,7 +11,7 @@ use tokio::time::Sleep;
 
 /// A stream with a bound on how long a write may wait.
 #[derive(Debug)]
-pub(super) struct Stalling<S> {
+pub struct Stalling<S> {
     stream: S,
     patience: Duration,
     /// Runs while the client takes nothing.
@@ -20,7 +20,8 @@ pub(super) struct Stalling<S> {
 
 impl<S> Stalling<S> {
     /// Over this stream.
-    pub(super) const fn new(stream: S, patience: Duration) -> Self {
+    #[must_use]
+    pub const fn new(stream: S, patience: Duration) -> Self {
         Self {
             stream,
             patience,
