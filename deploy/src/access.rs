@@ -7,9 +7,10 @@ use client_sdk::{
     Account, AccountId, Client, ClientConfig, ConversationId, Credential, Events, StartFrom,
 };
 use protocol::id::ConversationKind;
-use service_kit::clock;
+use service_kit::{clock, tls};
 
 use crate::addresses::Addresses;
+use crate::api::Api;
 use crate::authority::{Authority, TokenKind};
 use crate::screen;
 use crate::state::State;
@@ -55,6 +56,15 @@ impl Access {
         Client::connect(config)
             .await
             .with_context(|| format!("cannot connect as operator {name}"))
+    }
+
+    /// What an operator administers the fleet with.
+    pub fn api(&self, name: &str) -> anyhow::Result<Api> {
+        let kind = TokenKind::Operator;
+        let token = self.authority.token(kind, name, clock::unix_ms())?;
+        let token = std::fs::read_to_string(token).context("cannot read the token")?;
+        let tls = tls::http_client(&self.authority.fleet_ca())?;
+        Ok(Api::new(self.addresses.all_api(), tls, token.trim()))
     }
 
     /// What robots of these names, who live no longer than this process, connect with.

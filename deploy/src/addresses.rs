@@ -15,6 +15,8 @@ pub struct Addresses {
     pub clients: SocketAddr,
     /// Where clients that speak HTTP connect, with TLS: the first gateway.
     pub http: SocketAddr,
+    /// Where the fleet is administered by HTTP, with TLS: the first im-logic.
+    pub api: SocketAddr,
     /// im-logic's links.
     pub logic: SocketAddr,
     /// im-router's links.
@@ -51,6 +53,9 @@ pub struct Place {
     /// Where a gateway speaks HTTP.
     #[serde(default)]
     pub http: Option<SocketAddr>,
+    /// Where the fleet is administered by HTTP, if it is an im-logic.
+    #[serde(default)]
+    pub api: Option<SocketAddr>,
 }
 
 impl Addresses {
@@ -68,6 +73,14 @@ impl Addresses {
     pub fn all_http(&self) -> Vec<String> {
         let further = self.further.values().filter_map(|place| place.http);
         let all = std::iter::once(self.http).chain(further);
+        all.map(|address| address.to_string()).collect()
+    }
+
+    /// Where the fleet is administered by HTTP: every im-logic.
+    #[must_use]
+    pub fn all_api(&self) -> Vec<String> {
+        let further = self.further.values().filter_map(|place| place.api);
+        let all = std::iter::once(self.api).chain(further);
         all.map(|address| address.to_string()).collect()
     }
 

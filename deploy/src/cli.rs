@@ -1,10 +1,16 @@
 //! The command line: what may be asked, and which module does it.
 
+mod options;
+
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use thiserror::Error;
 
+pub use self::options::{
+    AdminOptions, GlobalOperatorOption, GlobalStateOption, OperatorOption, ShownCommand,
+    StateOption, StoreOption,
+};
 use crate::authority::TokenKind;
 use crate::command::CommandCommand;
 use crate::demo::DemoOptions;
@@ -14,7 +20,6 @@ use crate::media::MediaOptions;
 use crate::ports::PortOptions;
 use crate::provider::{self, ProviderCommand};
 use crate::search::SearchOptions;
-use crate::state::State;
 use crate::up::UpOptions;
 use crate::{
     access, backup, chat, command, demo, estop, fleet, group, media, process, search, up, upkeep,
@@ -149,6 +154,9 @@ pub enum Command {
         #[command(flatten)]
         state: StateOption,
     },
+    /// What the administration API shows.
+    #[command(flatten)]
+    Shown(ShownCommand),
     /// Sends one command to many robots, and says what becomes of it at each
     Command {
         /// What.
@@ -179,7 +187,7 @@ pub enum Command {
         state: StateOption,
     },
     /// Stops the robots of a group, or all, at once, until the stop is released. A software stop: not
-    /// a safety-rated one
+    /// a safety-rated one. It goes straight to a gateway, so that it works with the logic away
     #[command(args_conflicts_with_subcommands = true)]
     Estop {
         /// Whom.
@@ -219,64 +227,6 @@ pub enum Command {
         /// What it becomes.
         executable: PathBuf,
     },
-}
-
-/// Where a cluster keeps what it has.
-#[derive(Debug, Args)]
-pub struct StateOption {
-    /// The folder of the cluster's history, keys and run file; default .swarm in the checkout
-    #[arg(long, global = true, value_name = "DIR", env = "SWARM_STATE")]
-    state: Option<PathBuf>,
-}
-
-impl StateOption {
-    pub(crate) fn folder(self) -> State {
-        State::new(self.state.filter(|folder| !folder.as_os_str().is_empty()))
-    }
-}
-
-/// The same beside subcommands.
-#[derive(Debug, Args)]
-pub struct GlobalStateOption {
-    /// The folder of the cluster's history, keys and run file; default .swarm in the checkout
-    #[arg(long, value_name = "DIR", env = "SWARM_STATE", global = true)]
-    state: Option<PathBuf>,
-}
-
-impl GlobalStateOption {
-    fn folder(self) -> State {
-        StateOption { state: self.state }.folder()
-    }
-}
-
-/// Where history is.
-#[derive(Debug, Args)]
-pub struct StoreOption {
-    /// As with `up`: mysql://USER:PASSWORD@HOST:PORT/NAME [the file of the state]
-    #[arg(long, value_name = "URL", env = "SWARM_STORE", hide_env_values = true)]
-    store: Option<String>,
-}
-
-/// Who a person is.
-#[derive(Debug, Args)]
-pub struct OperatorOption {
-    /// The operator's account
-    #[arg(long = "as", global = true, value_name = "NAME", default_value = access::OPERATOR)]
-    operator: String,
-}
-
-impl OperatorOption {
-    pub(crate) fn name(&self) -> &str {
-        &self.operator
-    }
-}
-
-/// The same beside subcommands.
-#[derive(Debug, Args)]
-pub struct GlobalOperatorOption {
-    /// The operator's account
-    #[arg(long = "as", value_name = "NAME", default_value = access::OPERATOR, global = true)]
-    operator: String,
 }
 
 /// Whom a credential is for.
@@ -366,6 +316,7 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
             operator,
             state,
         } => group::run(&state.folder(), &operator.operator, command, json).await,
+        Command::Shown(command) => command.run().await,
         Command::Command {
             command,
             operator,

@@ -1,24 +1,27 @@
-//! `swarm command`: one command to many robots, what becomes of it, and its end.
+//! `swarm command`: one command to many robots, what becomes of it, and its end, by the administration
+//! API. What is pushed as it happens is the SDK's ([`client_sdk::CommandWatch`]).
 
-use std::collections::{BTreeMap, HashMap};
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
 use client_sdk::protocol::command::{self, STATES};
-use client_sdk::{
-    AccountId, Client, CommandKey, CommandWatch, ConversationId, NewCommand, Outcome,
-    OutcomeCounts, OutcomeState, Targets,
-};
+use client_sdk::protocol::limits::COMMAND_TARGETS_MAX;
+use client_sdk::{CommandKey, new_message_id};
 use serde_json::{Value, json};
 
-use crate::access::{self, Access};
-use crate::screen;
+use crate::access::Access;
+use crate::admin::time;
+use crate::api::{self, Api};
 use crate::state::State;
+use crate::{group, screen, table};
 
-/// Robots that are named on the command line.
-const NAMED_MAX: usize = 256;
+/// How soon is asked again what has become of a command; twice as long each time that nothing has.
+const POLL_MIN: Duration = Duration::from_millis(100);
+
+/// The longest wait.
+const POLL_MAX: Duration = Duration::from_secs(1);
 
 /// What to do with commands.
 #[derive(Debug, Subcommand)]
@@ -29,6 +32,18 @@ pub enum CommandCommand {
     Status {
         /// As `send` printed it: PLAN/STEP/ATTEMPT
         key: CommandKey,
+        /// Prints JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lists commands, those of the newest plans first
+    List {
+        /// How many are listed; 0: all
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        /// From the next page on, as the last one said
+        #[arg(long, value_name = "CURSOR", default_value = "")]
+        after: String,
         /// Prints JSON
         #[arg(long)]
         json: bool,
@@ -82,209 +97,156 @@ pub struct SendOptions {
 
 /// `swarm command`.
 pub async fn run(state: &State, operator: &str, command: CommandCommand) -> anyhow::Result<()> {
-    let access = Access::open(state)?;
-    let (client, _events) = access.operator(operator).await?;
-    let done = match command {
-        CommandCommand::Send(options) => send(&client, options).await,
-        CommandCommand::Status { key, json } => status(&client, &key, json).await,
-        CommandCommand::Cancel { key, reason, json } => {
-            let counts = client.cancel_command(&key, &reason).await?;
-            let answer = json!({ "key": key.to_string(), "counts": counts_json(&counts) });
-            tell(json, &answer, || words(&counts));
+    let mut api = Access::open(state)?.api(operator)?;
+    match command {
+        CommandCommand::Send(options) => send(&mut api, options).await,
+        CommandCommand::Status { key, json } => {
+            let status = status(&mut api, &key.to_string()).await?;
+            tell(json, &status, || table(&status));
             Ok(())
         }
-    };
-    client.close().await;
-    done
+        CommandCommand::Cancel { key, reason, json } => {
+            let cancel = json!({ "key": key.to_string(), "reason": reason });
+            let answer = api.post("command/cancel", &cancel).await?;
+            tell(json, &answer, || words(&answer));
+            Ok(())
+        }
+        CommandCommand::List { limit, after, json } => {
+            let page = api.list("commands", "commands", (&after, limit)).await?;
+            tell(json, &page, || listed(&page));
+            Ok(())
+        }
+    }
 }
 
 /// Exits with an error when a robot did not finish.
-async fn send(client: &Client, options: SendOptions) -> anyhow::Result<()> {
-    serde_json::from_str::<Value>(&options.arguments).context("--arguments is not JSON")?;
-    let targets = match &options.group {
-        Some(name) => Targets::Group(group(client, name).await?),
-        None => Targets::Robots(robots(client, &options.robots).await?),
-    };
-    let within = Duration::from_secs(options.within);
-    let mut command = NewCommand::new(targets, &options.action, within);
-    command = command.arguments(options.arguments);
-    if let Some(key) = options.key {
-        command = command.of_plan(key, 0);
+async fn send(api: &mut Api, options: SendOptions) -> anyhow::Result<()> {
+    let arguments: Value =
+        serde_json::from_str(&options.arguments).context("--arguments is not JSON")?;
+    let key = options
+        .key
+        .unwrap_or_else(|| CommandKey::new(new_message_id(), "1"))
+        .to_string();
+    let mut command = json!({
+        "key": key,
+        "action": options.action,
+        "arguments": arguments,
+        "within_ms": options.within * 1000,
+    });
+    match &options.group {
+        Some(group) => command["group"] = group::find(api, group).await?.into(),
+        None => {
+            let names = options.robots.len();
+            ensure!(
+                names <= COMMAND_TARGETS_MAX,
+                "at most {COMMAND_TARGETS_MAX} robots by name; use --group"
+            );
+            command["robots"] = options.robots.into();
+        }
     }
-    let mut watch = client.send_command(command).await?;
-    let robots = command::total(watch.counts());
+    let sent = api.post("commands", &command).await?;
+    let robots = number(&sent, "robots");
     if !options.json {
-        screen::say(format!("{} to {robots} robots", watch.key()));
+        screen::say(format!("{key} to {robots} robots"));
     }
     if !options.no_wait {
-        follow(&mut watch, options.json).await?;
+        follow(api, &key, options.json).await?;
     }
-    let names = names(
-        client,
-        watch.outcomes().keys().copied(),
-        options.group.as_deref(),
-    )
-    .await?;
-    let (key, counts) = (watch.key().clone(), *watch.counts());
-    show(options.json, &key, &counts, watch.outcomes(), &names);
-    let finished = counts.finished == robots || options.no_wait;
+    let status = status(api, &key).await?;
+    tell(options.json, &status, || table(&status));
+    let finished = number(&status["counts"], "finished");
     ensure!(
-        finished,
+        finished == robots || options.no_wait,
         "{} of {robots} robots did not finish",
-        robots - counts.finished
+        robots.saturating_sub(finished)
     );
     Ok(())
 }
 
 /// Every change of the counts is a line, on a terminal.
-async fn follow(watch: &mut CommandWatch, json: bool) -> anyhow::Result<()> {
+async fn follow(api: &mut Api, key: &str, json: bool) -> anyhow::Result<()> {
     let speaks = !json && std::io::stderr().is_terminal();
+    let path = format!("command?counts_only=true&key={}", api::encoded(key));
     let mut said = String::new();
-    while !watch.is_over() {
-        watch.changed().await?;
-        let now = words(watch.counts());
-        if speaks && now != said {
-            screen::news(&now);
-            said = now;
+    let mut pause = POLL_MIN;
+    loop {
+        let now = api.get(&path).await?;
+        let told = words(&now);
+        if told != said {
+            if speaks {
+                screen::news(&told);
+            }
+            said = told;
+            pause = POLL_MIN;
         }
-    }
-    Ok(())
-}
-
-async fn status(client: &Client, key: &CommandKey, json: bool) -> anyhow::Result<()> {
-    let mut outcomes = BTreeMap::new();
-    let mut after = AccountId(0);
-    let counts = loop {
-        let page = client.command_status(key, after, 0).await?;
-        let more = page.more && !page.outcomes.is_empty();
-        for outcome in page.outcomes {
-            after = outcome.account;
-            outcomes.insert(outcome.account, outcome);
+        if number(&now, "open") == 0 {
+            return Ok(());
         }
-        if !more {
-            break page.counts;
-        }
-    };
-    let names = names(client, outcomes.keys().copied(), None).await?;
-    show(json, key, &counts, &outcomes, &names);
-    Ok(())
-}
-
-async fn group(client: &Client, name: &str) -> anyhow::Result<ConversationId> {
-    match access::group(client, name).await? {
-        Some(group) => Ok(group),
-        None => Err(access::no_such_group(client, name).await),
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(POLL_MAX);
     }
 }
 
-async fn robots(client: &Client, names: &[String]) -> anyhow::Result<Vec<AccountId>> {
-    ensure!(
-        names.len() <= NAMED_MAX,
-        "at most {NAMED_MAX} robots by name; use --group"
-    );
-    let asked: Vec<_> = names.iter().map(String::as_str).collect();
-    let found = client.find_accounts(&asked).await?;
-    for name in names {
-        if !found.iter().any(|account| account.name == *name) {
-            bail!("there is no robot {name}");
-        }
-    }
-    Ok(found.into_iter().map(|account| account.id).collect())
-}
-
-/// The names of accounts, as far as a group of the operator's has them.
-async fn names(
-    client: &Client,
-    wanted: impl Iterator<Item = AccountId>,
-    group: Option<&str>,
-) -> anyhow::Result<HashMap<AccountId, String>> {
-    let mut names = HashMap::new();
-    let wanted: Vec<_> = wanted.collect();
-    for conversation in client.conversations().await? {
-        let is_group = group.is_none_or(|name| conversation.name == name);
-        if !is_group || wanted.iter().all(|account| names.contains_key(account)) {
-            continue;
-        }
-        for member in client.members(conversation.id).await? {
-            names.insert(member.id, member.name);
-        }
-    }
-    Ok(names)
-}
-
-fn show(
-    json: bool,
-    key: &CommandKey,
-    counts: &OutcomeCounts,
-    outcomes: &BTreeMap<AccountId, Outcome>,
-    names: &HashMap<AccountId, String>,
-) {
-    let name = |account: &AccountId| {
-        let known = names.get(account).cloned();
-        known.unwrap_or_else(|| account.to_string())
-    };
-    let rows = outcomes.values().map(|outcome| {
-        json!({
-            "robot": name(&outcome.account),
-            "account": outcome.account.0.to_string(),
-            "state": command::name(outcome.state),
-            "progress_percent": outcome.progress_percent,
-            "reason": outcome.reason,
-            "result": serde_json::from_str::<Value>(&outcome.result_json).unwrap_or_default(),
-        })
-    });
-    let answer = json!({
-        "key": key.to_string(),
-        "robots": command::total(counts),
-        "counts": counts_json(counts),
-        "outcomes": rows.collect::<Vec<_>>(),
-    });
-    tell(json, &answer, || table(counts, outcomes, &name));
+/// All of it.
+async fn status(api: &mut Api, key: &str) -> anyhow::Result<Value> {
+    let path = format!("command?key={}", api::encoded(key));
+    api.list(&path, "outcomes", ("", 0)).await
 }
 
 fn tell(json: bool, answer: &Value, people: impl FnOnce() -> String) {
     if json {
         screen::say(answer.to_string());
     } else {
-        screen::say(people());
+        screen::say(people().trim_end());
     }
 }
 
-fn table(
-    counts: &OutcomeCounts,
-    outcomes: &BTreeMap<AccountId, Outcome>,
-    name: &impl Fn(&AccountId) -> String,
-) -> String {
-    let mut lines = vec![format!("{:<24} {:<11} {}", "ROBOT", "STATE", "")];
-    for outcome in outcomes.values() {
-        let more = if outcome.state == OutcomeState::Running {
-            format!("{} %", outcome.progress_percent)
-        } else {
-            [&outcome.result_json[..], &outcome.reason].concat()
+fn table(status: &Value) -> String {
+    let rows = api::rows(status, "outcomes").map(|outcome| {
+        let state = api::text(outcome, "state");
+        let more = match (state, &outcome["result"]) {
+            ("running", _) => format!("{} %", number(outcome, "progress_percent")),
+            (_, Value::Null) => api::cell(outcome, "reason"),
+            (_, result) => result.to_string(),
         };
-        let state = command::name(outcome.state);
-        let line = format!("{:<24} {state:<11} {more}", name(&outcome.account));
-        lines.push(line.trim_end().to_owned());
-    }
-    lines.push(words(counts));
-    lines.join("\n")
+        [api::cell(outcome, "robot"), state.to_owned(), more]
+    });
+    table::table(["robot", "state", ""], rows) + &words(status)
+}
+
+fn listed(page: &Value) -> String {
+    let rows = api::rows(page, "commands").map(|command| {
+        let at_s = command["created_at_ms"].as_u64().unwrap_or(0) / 1000;
+        let ended = command["cancelled"].as_bool().unwrap_or(false);
+        [
+            api::cell(command, "key"),
+            api::cell(command, "action"),
+            api::cell(command, "issuer"),
+            time(at_s),
+            if ended {
+                "cancelled".into()
+            } else {
+                String::new()
+            },
+            words(command),
+        ]
+    });
+    let names = ["key", "action", "issuer", "sent (UTC)", "", "robots"];
+    table::table(names, rows) + &api::more(page)
 }
 
 /// The states that there are, with how many robots are in each.
-fn words(counts: &OutcomeCounts) -> String {
+fn words(status: &Value) -> String {
     let some = STATES.iter().filter_map(|state| {
-        let robots = command::count(counts, *state);
-        (robots > 0).then(|| format!("{robots} {}", command::name(*state)))
+        let name = command::name(*state);
+        let robots = number(&status["counts"], &name);
+        (robots > 0).then(|| format!("{robots} {name}"))
     });
     some.collect::<Vec<_>>().join(", ")
 }
 
-fn counts_json(counts: &OutcomeCounts) -> Value {
-    let all = STATES.iter().map(|state| {
-        let robots = command::count(counts, *state);
-        (command::name(*state), Value::from(robots))
-    });
-    Value::Object(all.collect())
+fn number(value: &Value, key: &str) -> u64 {
+    value[key].as_u64().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -293,30 +255,22 @@ mod tests {
 
     #[test]
     fn a_table_has_a_line_for_each_robot_and_the_counts() {
-        let outcome = |account, state, reason: &str| {
-            let outcome = Outcome {
-                account: AccountId(account),
-                state,
-                progress_percent: 40,
-                reason: reason.into(),
-                result_json: String::new(),
-                changed_at_ms: 0,
-            };
-            (outcome.account, outcome)
-        };
-        let outcomes = BTreeMap::from([
-            outcome(7, OutcomeState::Running, ""),
-            outcome(8, OutcomeState::Failed, "没电了"),
-        ]);
-        let mut counts = OutcomeCounts::default();
-        command::add(&mut counts, OutcomeState::Running, 1);
-        command::add(&mut counts, OutcomeState::Failed, 1);
-        let name = |account: &AccountId| format!("叉车-{account}");
-        let table = table(&counts, &outcomes, &name);
+        let status = json!({
+            "outcomes": [
+                {"robot": "叉车-7", "state": "running", "progress_percent": 40, "result": null},
+                {"robot": "叉车-8", "state": "failed", "reason": "没电了", "result": null},
+                {"robot": "叉车-9", "state": "finished", "reason": "", "result": {"箱": 3}},
+            ],
+            "counts": {"running": 1, "failed": 1, "finished": 1, "stored": 0},
+        });
+        let table = table(&status);
         let lines: Vec<_> = table.lines().collect();
-        assert!(lines[1].starts_with("叉车-7") && lines[1].ends_with("running     40 %"));
-        assert!(lines[2].ends_with("failed      没电了"), "{table}");
-        assert_eq!(lines[3], "1 running, 1 failed");
-        assert_eq!(counts_json(&counts)["failed"], 1);
+        assert!(
+            lines[1].starts_with("叉车-7") && lines[1].ends_with("running   40 %"),
+            "{table}"
+        );
+        assert!(lines[2].ends_with("failed    没电了"), "{table}");
+        assert!(lines[3].ends_with("{\"箱\":3}"), "{table}");
+        assert_eq!(lines[4], "1 running, 1 finished, 1 failed");
     }
 }

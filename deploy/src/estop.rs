@@ -1,4 +1,7 @@
 //! `swarm estop`: stops robots, says who has not confirmed, releases.
+//!
+//! Over the protocol and not by the administration API: a gateway lets a stop out with the logic and
+//! the store away, and an API of the logic could not.
 
 use std::time::Duration;
 

@@ -1,14 +1,18 @@
-//! `swarm group`: groups as an operator makes, sees and changes them.
+//! `swarm group`: groups as an operator makes, sees and changes them, by the administration API.
 
 mod show;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::{Subcommand, ValueEnum};
-use client_sdk::{AccountId, Client, ConversationId, GroupUpdate, NewGroup, Role};
+use serde_json::{Map, Value, json};
 
-use crate::access::{self, Access};
+use crate::access::Access;
+use crate::api::{self, Api, text};
 use crate::screen;
 use crate::state::State;
+
+/// Names in one request: each takes a moment, and a line says how far it is.
+const NAMES_TOGETHER: usize = 1000;
 
 /// What is to be done with groups.
 #[derive(Debug, Subcommand)]
@@ -25,7 +29,14 @@ pub enum GroupCommand {
         history_open: bool,
     },
     /// Lists the groups that the account is in
-    List,
+    List {
+        /// How many are listed; 0: all
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+        /// From the next page on, as the last one said
+        #[arg(long, value_name = "CURSOR", default_value = "")]
+        after: String,
+    },
     /// Says what a group is, and who is in it
     Show {
         /// Its name, or its id
@@ -33,9 +44,9 @@ pub enum GroupCommand {
         /// How many members are listed; 0: all
         #[arg(long, default_value_t = 100)]
         limit: u32,
-        /// Only members with a greater account id, for the next page
-        #[arg(long, value_name = "ACCOUNT", default_value_t = 0)]
-        after: u64,
+        /// From the next page on, as the last one said
+        #[arg(long, value_name = "CURSOR", default_value = "")]
+        after: String,
     },
     /// Adds accounts
     Add {
@@ -109,13 +120,14 @@ pub enum RoleName {
     Observer,
 }
 
-impl From<RoleName> for Role {
-    fn from(name: RoleName) -> Self {
-        match name {
-            RoleName::Owner => Self::Owner,
-            RoleName::Admin => Self::Admin,
-            RoleName::Member => Self::Member,
-            RoleName::Observer => Self::Observer,
+impl RoleName {
+    /// As the API has it.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Admin => "admin",
+            Self::Member => "member",
+            Self::Observer => "observer",
         }
     }
 }
@@ -127,138 +139,152 @@ pub async fn run(
     command: GroupCommand,
     json: bool,
 ) -> anyhow::Result<()> {
-    let access = Access::open(state)?;
-    let (client, _events) = access.operator(operator).await?;
-    let told = carry_out(&client, command, json).await;
-    client.close().await;
-    screen::say(told?.trim_end());
+    let mut api = Access::open(state)?.api(operator)?;
+    let told = carry_out(&mut api, command, json).await?;
+    screen::say(told.trim_end());
     Ok(())
 }
 
 /// What is printed.
-async fn carry_out(client: &Client, command: GroupCommand, json: bool) -> anyhow::Result<String> {
-    let (group, done) = match command {
-        GroupCommand::List => return show::list(client, json).await,
+async fn carry_out(api: &mut Api, command: GroupCommand, json: bool) -> anyhow::Result<String> {
+    let done = match command {
+        GroupCommand::List { limit, after } => {
+            let page = api.list("groups", "groups", (&after, limit)).await?;
+            return Ok(show::list(&page, json));
+        }
         GroupCommand::Show {
             group,
             limit,
             after,
         } => {
-            let group = find(client, &group).await?;
-            return show::one(client, group, (after, limit), json).await;
+            let path = format!("groups/{}", find(api, &group).await?);
+            let group = api.get(&path).await?;
+            let path = format!("{path}/members");
+            let members = api.list(&path, "members", (&after, limit)).await?;
+            return Ok(show::one(group, members, json));
         }
         GroupCommand::Create {
             name,
             members,
             history_open,
-        } => create(client, name, &members, history_open).await?,
+        } => create(api, &name, members, history_open).await?,
         GroupCommand::Add { group, names, role } => {
-            let (group, accounts) = both(client, &group, &names).await?;
-            (
-                group,
-                client.add_members(group, &accounts, role.into()).await?,
-            )
+            let path = format!("groups/{}/members", find(api, &group).await?);
+            let change = |names: &[String]| json!({ "add": names, "role": role.word() });
+            in_parts(api, &path, &names, change).await?
         }
         GroupCommand::Remove { group, names } => {
-            let (group, accounts) = both(client, &group, &names).await?;
-            (group, client.change_members(group, &[], &accounts).await?)
+            let path = format!("groups/{}/members", find(api, &group).await?);
+            in_parts(api, &path, &names, |names| json!({ "remove": names })).await?
         }
         GroupCommand::Leave { group } => {
-            let group = find(client, &group).await?;
-            (group, client.leave(group).await?)
+            let path = format!("groups/{}/leave", find(api, &group).await?);
+            changed(api, &path, json!({})).await?
         }
         GroupCommand::Dissolve { group, yes } => {
-            let id = find(client, &group).await?;
+            let id = find(api, &group).await?;
             if !yes && !crate::upkeep::confirmed(&format!("dissolve the group {group:?}?"))? {
                 bail!("nothing was done");
             }
-            (id, client.dissolve_group(id).await?)
+            changed(api, &format!("groups/{id}/dissolve"), json!({})).await?
         }
         GroupCommand::Role { group, name, role } => {
-            let (group, accounts) = both(client, &group, &[name]).await?;
-            let roles: Vec<_> = accounts.into_iter().map(|it| (it, role.into())).collect();
-            (group, client.change_roles(group, &roles).await?)
+            let path = format!("groups/{}/roles", find(api, &group).await?);
+            changed(api, &path, json!({ "roles": { name: role.word() } })).await?
         }
         GroupCommand::Rename { group, name } => {
-            let update = GroupUpdate {
-                name: Some(name),
-                ..GroupUpdate::default()
-            };
-            let group = find(client, &group).await?;
-            (group, client.update_group(group, update).await?)
+            let path = format!("groups/{}", find(api, &group).await?);
+            let change = with_id(json!({ "name": name }));
+            api.patch(&path, &change).await?
         }
         GroupCommand::Set { group, attributes } => {
-            let update = attributes_of(&attributes)?;
-            let group = find(client, &group).await?;
-            (group, client.update_group(group, update).await?)
+            let path = format!("groups/{}", find(api, &group).await?);
+            let change = with_id(attributes_of(&attributes)?);
+            api.patch(&path, &change).await?
         }
     };
-    Ok(show::done(group, done, json))
+    Ok(show::done(&done, json))
 }
 
 async fn create(
-    client: &Client,
-    name: String,
-    members: &[String],
+    api: &mut Api,
+    name: &str,
+    mut members: Vec<String>,
     history_open: bool,
-) -> anyhow::Result<(ConversationId, client_sdk::SequenceNumber)> {
-    let group = client
-        .create_group_with(NewGroup {
-            name,
-            members: accounts(client, members).await?,
-            history_open,
-            client_message_id: None,
-        })
-        .await?;
-    Ok((group, client.group(group).await?.head))
+) -> anyhow::Result<Value> {
+    let later = members.split_off(members.len().min(NAMES_TOGETHER));
+    let change = json!({ "name": name, "members": members, "history_open": history_open });
+    let made = changed(api, "groups", change).await?;
+    if later.is_empty() {
+        return Ok(made);
+    }
+    let path = format!("groups/{}/members", text(&made, "group"));
+    in_parts(api, &path, &later, |names| json!({ "add": names })).await
 }
 
-/// A group by its name, or by its id as it is printed.
-async fn find(client: &Client, group: &str) -> anyhow::Result<ConversationId> {
-    if let Some(id) = access::group(client, group).await? {
-        return Ok(id);
-    }
-    let id = group.strip_prefix('g').and_then(|id| id.parse().ok());
-    match id {
-        Some(id) => Ok(ConversationId::group(id)),
-        None => Err(access::no_such_group(client, group).await),
-    }
-}
-
-async fn both(
-    client: &Client,
-    group: &str,
+/// Some names at a time, and a line after each, when they are many.
+async fn in_parts(
+    api: &mut Api,
+    path: &str,
     names: &[String],
-) -> anyhow::Result<(ConversationId, Vec<AccountId>)> {
-    let group = find(client, group).await?;
-    Ok((group, accounts(client, names).await?))
+    change: impl Fn(&[String]) -> Value,
+) -> anyhow::Result<Value> {
+    let mut done = Value::Null;
+    let mut so_far = 0;
+    for part in names.chunks(NAMES_TOGETHER) {
+        done = changed(api, path, change(part)).await?;
+        so_far += part.len();
+        if names.len() > NAMES_TOGETHER {
+            screen::news(format!("{so_far} of {}", names.len()));
+        }
+    }
+    Ok(done)
 }
 
-/// All of these accounts.
-async fn accounts(client: &Client, names: &[String]) -> anyhow::Result<Vec<AccountId>> {
-    let asked: Vec<_> = names.iter().map(String::as_str).collect();
-    let found = client.find_accounts(&asked).await?;
-    let one = |name: &String| {
-        let account = found.iter().find(|account| account.name == *name);
-        let account = account.with_context(|| format!("there is no account {name:?}"));
-        account.map(|account| account.id)
-    };
-    names.iter().map(one).collect()
+async fn changed(api: &mut Api, path: &str, change: Value) -> anyhow::Result<Value> {
+    api.post(path, &with_id(change)).await
 }
 
-fn attributes_of(words: &[String]) -> anyhow::Result<GroupUpdate> {
-    let mut update = GroupUpdate::default();
+fn with_id(mut change: Value) -> Value {
+    change["client_message_id"] = api::change_id();
+    change
+}
+
+/// A group by its name (the newest of several), or by its id as it is printed.
+pub(crate) async fn find(api: &mut Api, group: &str) -> anyhow::Result<String> {
+    let page = api.list("groups", "groups", ("", 0)).await?;
+    let named = api::rows(&page, "groups").filter(|its| text(its, "name") == group);
+    let number = |id: &str| id.trim_start_matches('g').parse::<u64>().unwrap_or(0);
+    if let Some(newest) = named.map(|its| text(its, "id")).max_by_key(|id| number(id)) {
+        return Ok(newest.to_owned());
+    }
+    if number(group) > 0 && group.starts_with('g') {
+        return Ok(group.to_owned());
+    }
+    let mut names: Vec<_> = api::rows(&page, "groups")
+        .map(|its| text(its, "name"))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    bail!(
+        "there is no group {group:?} that you are in; there are: {}",
+        names.join(", ")
+    )
+}
+
+fn attributes_of(words: &[String]) -> anyhow::Result<Value> {
+    let (mut set, mut unset) = (Map::new(), Vec::new());
     for word in words {
         let Some((key, value)) = word.split_once('=') else {
             bail!("{word:?}: an attribute is KEY=VALUE");
         };
         if value.is_empty() {
-            update.unset.push(key.to_owned());
+            unset.push(key);
         } else {
-            update.set.insert(key.to_owned(), value.to_owned());
+            set.insert(key.to_owned(), value.into());
         }
     }
-    Ok(update)
+    Ok(json!({ "set": set, "unset": unset }))
 }
 
 #[cfg(test)]
@@ -273,9 +299,9 @@ mod tests {
             "eq=a=b".to_owned(),
         ];
         let update = attributes_of(&words).unwrap();
-        assert_eq!(update.set["zone"], "B 区");
-        assert_eq!(update.set["eq"], "a=b");
-        assert_eq!(update.unset, ["old"]);
+        assert_eq!(update["set"]["zone"], "B 区");
+        assert_eq!(update["set"]["eq"], "a=b");
+        assert_eq!(update["unset"], json!(["old"]));
         assert!(attributes_of(&["zone".to_owned()]).is_err());
     }
 }

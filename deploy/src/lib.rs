@@ -5,7 +5,7 @@
 //!
 //! Read in this order: [`cli`]; [`state`], [`authority`], [`tiers`], [`addresses`], [`ports`],
 //! [`supervisor`] and [`up`], which make a cluster; [`provider`]; [`access`], [`upkeep`], [`backup`]
-//! over [`archive`], [`chat`], [`command`], [`estop`] and [`render`], by which a person uses it;
+//! over [`archive`], [`api`], [`admin`], [`group`], [`chat`], [`command`], [`estop`] and [`render`], by which a person uses it;
 //! [`world`], [`floor`], [`fleet`], [`recorder`], [`goal`], [`story`], [`audit`],
 //! [`report`] and [`demo`], which show it at
 //! work and count what was said.
@@ -29,6 +29,8 @@ pub mod tiers;
 pub mod up;
 
 pub mod access;
+pub mod admin;
+pub mod api;
 pub mod upkeep;
 
 pub mod archive;

@@ -29,6 +29,9 @@ pub struct PortOptions {
     /// Where clients that speak HTTP connect; default 7643
     #[arg(long, env = "SWARM_HTTP_PORT", value_name = "PORT")]
     pub http_port: Option<u16>,
+    /// Where the fleet is administered by HTTP; default 7602
+    #[arg(long, env = "SWARM_API_PORT", value_name = "PORT")]
+    pub api_port: Option<u16>,
     /// im-logic's links; default 7402
     #[arg(long, env = "SWARM_LOGIC_PORT", value_name = "PORT")]
     pub logic_port: Option<u16>,
@@ -96,6 +99,7 @@ impl PortOptions {
         let mut addresses = Addresses {
             clients: choice.port("--client-port", self.client_port, 7443)?,
             http: choice.port("--http-port", self.http_port, 7643)?,
+            api: choice.port("--api-port", self.api_port, 7602)?,
             logic: choice.port("--logic-port", self.logic_port, 7402)?,
             router: choice.port("--router-port", self.router_port, 7403)?,
             store: choice.port("--store-port", self.store_port, 7404)?,
@@ -123,6 +127,9 @@ impl PortOptions {
                 http: (instance.tier == Tier::Gateway)
                     .then(|| choice.further("a further process", next(7644)))
                     .transpose()?,
+                api: (instance.tier == Tier::Logic)
+                    .then(|| choice.further("a further process", None))
+                    .transpose()?,
             };
             addresses.further.insert(instance.to_string(), place);
         }
@@ -134,6 +141,7 @@ impl PortOptions {
         [
             self.client_port,
             self.http_port,
+            self.api_port,
             self.logic_port,
             self.router_port,
             self.store_port,

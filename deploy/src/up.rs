@@ -216,6 +216,8 @@ fn welcome(
     say(format!("clients      {clients} (TLS 1.3)"));
     let http = addresses.all_http().join(", https://");
     say(format!("HTTP         https://{http} (WebSocket at /v1/ws)"));
+    let api = addresses.all_api().join(", https://");
+    say(format!("admin API    https://{api}/admin/v1"));
     say(format!("authority    {}", authority.fleet_ca().display()));
     say(format!("state        {}", state.folder().display()));
     for instance in instances {

@@ -1,6 +1,6 @@
 //! Accounts by name, and what robots declare that they are able to do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use prost::Message as _;
@@ -9,14 +9,14 @@ use protocol::limits::{
     CAPABILITY_CARD_BYTES_MAX, FIND_ACCOUNTS_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
 };
 use protocol::wire::internal::{AccountList, LookUpAccounts, SetCapabilities};
-use protocol::wire::{AccountsFound, Announce, Announced, CapabilityCard, FindAccounts};
+use protocol::wire::{Account, AccountsFound, Announce, Announced, CapabilityCard, FindAccounts};
 use protocol::{ErrorCode, Refusal};
 use service_kit::rpc;
 
-use crate::directory::{ACCOUNTS_PER_QUESTION_MAX, Directory};
+use crate::directory::{ACCOUNTS_PER_QUESTION_MAX, Directory, Profile};
 use crate::events;
 use crate::permission::{self, Action};
-use crate::store::{Caller, Store, To};
+use crate::store::{Caller, Deadline, Store, To};
 
 /// The longest name of an action, in characters.
 const ACTION_NAME_CHARS_MAX: usize = 64;
@@ -51,27 +51,55 @@ impl Accounts {
         }
         let mut found = AccountsFound::default();
         for names in request.names.chunks(ACCOUNTS_PER_QUESTION_MAX) {
-            let question = LookUpAccounts {
-                fleet: self.fleet.clone(),
-                names: names.to_vec(),
-                account_ids: Vec::new(),
-            };
-            let answer: AccountList = self
-                .store
-                .ask(
-                    To::Any(&[]),
-                    method::LOOK_UP_ACCOUNTS,
-                    &question,
-                    caller.deadline,
-                )
-                .await?;
-            self.directory.remember(&answer.accounts);
-            found.accounts.extend(answer.accounts);
+            let accounts = self.look_up(names, caller.deadline).await?;
+            found.accounts.extend(accounts);
         }
         if FRAME_HEADER_BYTES + found.encoded_len() > FRAME_BYTES_MAX {
             return Err(too_many_names());
         }
         Ok(found)
+    }
+
+    /// The accounts of all these names, in this order.
+    ///
+    /// # Errors
+    /// *No such account*, with the name of one that there is not.
+    pub async fn named(
+        &self,
+        names: &[String],
+        deadline: Deadline,
+    ) -> Result<Vec<Profile>, Refusal> {
+        let mut found: HashMap<String, Profile> = HashMap::with_capacity(names.len());
+        for names in names.chunks(ACCOUNTS_PER_QUESTION_MAX) {
+            for account in &self.look_up(names, deadline).await? {
+                found.insert(account.name.clone(), Profile::from(account));
+            }
+        }
+        let one = |name: &String| {
+            let profile = found.get(name).cloned();
+            profile.ok_or_else(|| {
+                let why = format!("there is no account {name:?}");
+                Refusal::new(ErrorCode::NoSuchAccount, why)
+            })
+        };
+        names.iter().map(one).collect()
+    }
+
+    /// At most [`ACCOUNTS_PER_QUESTION_MAX`] of them. What there is not is left out.
+    pub(crate) async fn look_up(
+        &self,
+        names: &[String],
+        deadline: Deadline,
+    ) -> Result<Vec<Account>, Refusal> {
+        let question = LookUpAccounts {
+            fleet: self.fleet.clone(),
+            names: names.to_vec(),
+            account_ids: Vec::new(),
+        };
+        let (to, method) = (To::Any(&[]), method::LOOK_UP_ACCOUNTS);
+        let answer: AccountList = self.store.ask(to, method, &question, deadline).await?;
+        self.directory.remember(&answer.accounts);
+        Ok(answer.accounts)
     }
 
     /// A robot declares what it is able to do.

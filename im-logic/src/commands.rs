@@ -15,8 +15,8 @@ use protocol::limits::{
     OUTCOME_REASON_BYTES_MAX, OUTCOME_RESULT_BYTES_MAX, REPORTS_PER_FRAME_MAX,
 };
 use protocol::wire::internal::{
-    CommandRead, OpenCommand, OrdersOf, Reach, Reached, ReadCommands, StoreCancel, StoreReports,
-    StoreTakeEpoch, read_commands,
+    CommandList, CommandRead, ListCommands, OpenCommand, OrdersOf, Reach, Reached, ReadCommands,
+    StoreCancel, StoreReports, StoreTakeEpoch, read_commands,
 };
 use protocol::wire::{
     AccountKind, CancelCommand, GetCommand, ListOrders, OutcomeReport, OutcomeState,
@@ -28,7 +28,7 @@ use service_kit::rpc;
 
 use crate::directory::Directory;
 use crate::members::Members;
-use crate::send::{Membership, not_a_member};
+use crate::permission::{self, Action};
 use crate::store::{Caller, Store, To};
 
 /// Sends commands, and answers what is asked of them.
@@ -39,38 +39,12 @@ pub struct Commands {
     store: Store,
 }
 
-/// Whether an account may command robots: operators and planners command those that they share a
-/// group with.
-///
-/// # Errors
-/// Why it may not.
-pub fn may_command(issuer: AccountKind, shares_a_group_with_all: bool) -> Result<(), Refusal> {
-    match issuer {
-        AccountKind::Operator | AccountKind::Planner if shares_a_group_with_all => Ok(()),
-        AccountKind::Operator | AccountKind::Planner => Err(Refusal::new(
-            ErrorCode::Forbidden,
-            "targets: some are no robots that you share a group with",
-        )),
-        AccountKind::Robot | AccountKind::Unspecified => Err(Refusal::new(
-            ErrorCode::Forbidden,
-            "operators and planners command robots",
-        )),
+/// Whether an account may see and cancel a command: its issuer, and whoever may with those of others.
+fn may_supervise(caller: AccountKind, is_issuer: bool) -> Result<(), Refusal> {
+    if is_issuer {
+        return permission::check_kind(Action::SendCommand, caller);
     }
-}
-
-/// Whether an account may see and cancel a command: its issuer, and operators.
-///
-/// # Errors
-/// Why it may not.
-pub fn may_supervise(caller: AccountKind, is_issuer: bool) -> Result<(), Refusal> {
-    match caller {
-        AccountKind::Operator => Ok(()),
-        AccountKind::Planner if is_issuer => Ok(()),
-        AccountKind::Planner | AccountKind::Robot | AccountKind::Unspecified => Err(Refusal::new(
-            ErrorCode::Forbidden,
-            "a command is seen and cancelled by its issuer and by operators",
-        )),
-    }
+    permission::check_kind(Action::SuperviseCommands, caller)
 }
 
 impl Commands {
@@ -91,8 +65,8 @@ impl Commands {
         send.targets.dedup();
         let kind = self.kind(caller).await?;
         // First what needs no question to the store.
-        may_command(kind, true)?;
-        may_command(kind, self.reaches(caller, &send).await?)?;
+        permission::check_kind(Action::SendCommand, kind)?;
+        self.check_reach(caller, &send).await?;
         let open = OpenCommand {
             issuer: caller.account.0,
             send: Some(send),
@@ -105,22 +79,26 @@ impl Commands {
         answer.await
     }
 
-    async fn reaches(&self, caller: Caller, send: &SendCommand) -> Result<bool, Refusal> {
+    /// That the caller shares a group with every robot that it names, or is in the group.
+    async fn check_reach(&self, caller: Caller, send: &SendCommand) -> Result<(), Refusal> {
         if send.targets.is_empty() {
             let group = ConversationId::from_slice(&send.group_id)?;
             let key = (group, caller.account);
             let standing = self.members.ask(key, caller.deadline).await?;
-            if !matches!(standing.membership, Membership::Member(_)) {
-                return Err(not_a_member(caller.account, group));
-            }
-            return Ok(true);
+            return permission::check_standing(Action::SendCommand, standing);
         }
         let question = read_commands::Question::Reach(Reach {
             account_id: caller.account.0,
             targets: send.targets.clone(),
         });
         let reached: Reached = self.read(caller, question).await?;
-        Ok(reached.targets.len() == send.targets.len())
+        if reached.targets.len() == send.targets.len() {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            ErrorCode::Forbidden,
+            "targets: some are no robots that you share a group with",
+        ))
     }
 
     /// What a robot says of its orders; of several plans it says to the store of each.
@@ -185,6 +163,26 @@ impl Commands {
         Ok(rpc::encode(&read.status.unwrap_or_default()))
     }
 
+    /// Commands with a lesser id, those with the newest plans first: all, for whoever may see those of
+    /// others, else the caller's own.
+    pub async fn list(
+        &self,
+        caller: Caller,
+        before: Option<ClientMessageId>,
+        limit: u32,
+    ) -> Result<CommandList, Refusal> {
+        let kind = self.kind(caller).await?;
+        permission::check_kind(Action::SendCommand, kind)?;
+        let sees_all = permission::check_kind(Action::SuperviseCommands, kind).is_ok();
+        let question = ListCommands {
+            issuer: if sees_all { 0 } else { caller.account.0 },
+            before_id: before.map(ClientMessageId::to_bytes).unwrap_or_default(),
+            limit,
+        };
+        let (to, method) = (To::Any(&[]), method::LIST_COMMANDS);
+        self.store.ask(to, method, &question, caller.deadline).await
+    }
+
     /// The caller's own orders.
     pub async fn orders(&self, caller: Caller, list: ListOrders) -> Result<Bytes, Refusal> {
         if !list.after_order_id.is_empty() {
@@ -201,7 +199,7 @@ impl Commands {
     pub async fn take_epoch(&self, caller: Caller, take: TakeEpoch) -> Result<Bytes, Refusal> {
         let plan = ClientMessageId::from_slice(&take.plan_id)?;
         ClientMessageId::from_slice(&take.request_id)?;
-        may_command(self.kind(caller).await?, true)?;
+        permission::check_kind(Action::TakeEpoch, self.kind(caller).await?)?;
         let body = rpc::encode(&StoreTakeEpoch {
             account_id: caller.account.0,
             take: Some(take),

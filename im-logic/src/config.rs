@@ -7,6 +7,7 @@ use service_kit::config::{
     AdminConfig, ClusterConfig, DrainConfig, InternalTlsConfig, ListenConfig, LogConfig,
     RuntimeConfig,
 };
+use service_kit::tls::PublicTlsConfig;
 
 /// The variables of this process begin with it.
 pub const ENV_PREFIX: &str = "IM_LOGIC";
@@ -28,12 +29,18 @@ pub struct Config {
     pub internal_tls: InternalTlsConfig,
     /// Where gateways reach us.
     pub listen: ListenConfig,
+    /// Where the fleet is administered by HTTP.
+    pub api: ApiConfig,
+    /// What those see who come there.
+    pub public_tls: PublicTlsConfig,
     /// Whom we reach.
     pub links: LinksConfig,
     /// Who may come in.
     pub tokens: TokensConfig,
     /// How much may be sent.
     pub rates: RatesConfig,
+    /// How much an account may have.
+    pub limits: LimitsConfig,
     /// What may not be said.
     pub content: ContentConfig,
     /// What may be uploaded.
@@ -44,6 +51,23 @@ pub struct Config {
     pub cluster: ClusterConfig,
     /// How we end.
     pub drain: DrainConfig,
+}
+
+/// The section `[api]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiConfig {
+    /// Where it listens; empty: there is none.
+    pub listen: String,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Requests of one account in a second, and at once after a rest; 0: no limit.
+    pub requests_per_second: u32,
+    /// How long a request may take, in milliseconds.
+    pub request_timeout_ms: u32,
+    /// How long a client may take for the head of a request, and between two requests, in
+    /// milliseconds.
+    pub head_timeout_ms: u32,
 }
 
 /// The section `[links]`.
@@ -76,6 +100,14 @@ pub struct RatesConfig {
     pub account_sends_per_second: u32,
     /// Messages into one group in a second, and at once after a rest; 0: no limit.
     pub group_sends_per_second: u32,
+}
+
+/// The section `[limits]`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Groups that one account may own; 0: no limit.
+    pub groups_per_account_max: u32,
 }
 
 /// The section `[content]`.

@@ -14,12 +14,13 @@ use protocol::kind::method;
 use protocol::wire::internal::{
     Append, Appended, EstopCommit, EstopTargets, EstopWrite, Members, MembersPage,
 };
-use protocol::wire::{self, AccountKind, EntryKind, Priority, SendAck};
-use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, Roles};
+use protocol::wire::{self, EntryKind, Priority, SendAck};
+use protocol::{AccountId, ClientMessageId, ConversationId, Refusal, Roles};
 use service_kit::clock;
 
 use crate::directory::Directory;
 use crate::events;
+use crate::permission::{self, Action};
 use crate::store::{Deadline, Store, To};
 
 /// Stores stops and releases, and says whom they concern.
@@ -56,7 +57,7 @@ impl Estops {
         let send = commit.send.unwrap_or_default();
         let wanted = parse(&send, caller)?;
         let profile = self.directory.one(caller, deadline).await?;
-        may_stop(profile.kind)?;
+        permission::check_kind(wanted.action(), profile.kind)?;
         let write = EstopWrite {
             append: Some(Append {
                 conversation_id: send.conversation_id,
@@ -116,13 +117,13 @@ impl Estops {
     }
 }
 
-fn may_stop(kind: AccountKind) -> Result<(), Refusal> {
-    match kind {
-        AccountKind::Operator => Ok(()),
-        AccountKind::Planner | AccountKind::Robot | AccountKind::Unspecified => Err(Refusal::new(
-            ErrorCode::Forbidden,
-            "operators stop in an emergency, and release",
-        )),
+impl Wanted {
+    /// A group's members are checked where it is let out, and by the store where it is released.
+    fn action(&self) -> Action {
+        match self.conversation.kind() {
+            ConversationKind::Group(_) => Action::StopGroup,
+            ConversationKind::Pair(..) => Action::StopFleet,
+        }
     }
 }
 
@@ -217,13 +218,5 @@ mod tests {
             reason: "停".repeat(200),
         });
         assert!(parse(&send(group, long), ANA).is_err());
-    }
-
-    #[test]
-    fn only_operators_stop() {
-        assert!(may_stop(AccountKind::Operator).is_ok());
-        for kind in [AccountKind::Planner, AccountKind::Robot] {
-            assert_eq!(may_stop(kind).unwrap_err().code, ErrorCode::Forbidden);
-        }
     }
 }

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use protocol::kind::client;
-use protocol::wire::internal::Appended;
+use protocol::wire::internal::{Appended, AuditRecord};
 use protocol::wire::{Account, EntryKind};
 use protocol::{AccountId, ClientMessageId, ConversationId, Refusal};
 use service_kit::rpc::Peer;
@@ -208,4 +208,37 @@ fn request_name(kind: u32) -> &'static str {
         client::LIST_ONLINE => "list_online",
         _ => "unknown",
     }
+}
+
+pub(crate) fn api_accept_failed(error: &std::io::Error) {
+    metrics::counter!("im_logic_api_accepts_failed_total").increment(1);
+    tracing::error!(%error, "the API cannot accept a connection");
+}
+
+/// As many connections as there may be are open.
+pub(crate) fn api_connection_refused() {
+    metrics::counter!("im_logic_api_connections_refused_total").increment(1);
+}
+
+pub(crate) fn api_request(caller: Caller) {
+    metrics::counter!("im_logic_api_requests_total").increment(1);
+    tracing::trace!(
+        session = caller.session.0,
+        account = caller.account.0,
+        "a request of the API"
+    );
+}
+
+/// An answer of the API that is an error.
+pub(crate) fn api_refused(refusal: &Refusal) {
+    metrics::counter!("im_logic_api_refused_total", "code" => refusal.label()).increment(1);
+    tracing::debug!(%refusal, "a request of the API is refused");
+}
+
+/// The record in the store is the audit; this is for those who read logs.
+pub(crate) fn administered(caller: Caller, record: &AuditRecord) {
+    let state = record.state().as_str_name();
+    metrics::counter!("im_logic_administered_total", "state" => state).increment(1);
+    tracing::info!(audit = record.audit_id, account = caller.account.0, action = %record.action,
+        target = %record.target, state, code = record.code, "administered");
 }

@@ -45,22 +45,25 @@ pub struct Groups {
     directory: Arc<Directory>,
     members: Arc<Members>,
     store: Store,
+    owned_max: u32,
 }
 
 impl Groups {
-    /// Over these.
+    /// Over these. Who owns `owned_max` groups makes no other; 0: no limit.
     #[must_use]
     pub const fn new(
         snowflakes: Arc<Snowflakes>,
         directory: Arc<Directory>,
         members: Arc<Members>,
         store: Store,
+        owned_max: u32,
     ) -> Self {
         Self {
             snowflakes,
             directory,
             members,
             store,
+            owned_max,
         }
     }
 
@@ -96,6 +99,7 @@ impl Groups {
             creator: caller.account.0,
             client_message_id: request.client_message_id,
             members: first.to_vec(),
+            owned_max: self.owned_max,
         };
         let created: ConversationCreated = self
             .store

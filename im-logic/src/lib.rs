@@ -5,9 +5,9 @@
 //! [`members`] and [`directory`] are what it knows, [`rates`] how much may be sent, [`lanes`] keeps
 //! the order of what has to wait for more, and [`dispatch`] carries it out, [`estop`] in an
 //! emergency. Then who somebody is, [`authenticate`], and everything that is asked more rarely:
-//! [`groups`], [`commands`], [`listing`], [`accounts`], [`history`], [`media`],
-//! [`online`]. The shell: [`store`],
-//! [`node`], [`service`], [`config`].
+//! [`groups`], [`commands`], [`listing`], [`accounts`], [`history`], [`media`], [`online`],
+//! [`robots`], [`links`], [`audit`]. Whoever administers by HTTP comes to [`api`]. The shell:
+//! [`store`], [`node`], [`service`], [`config`].
 
 pub mod permission;
 pub mod send;
@@ -26,12 +26,17 @@ pub mod estop;
 pub mod authenticate;
 
 pub mod accounts;
+pub mod audit;
 pub mod commands;
 pub mod groups;
 pub mod history;
+pub mod links;
 pub mod listing;
 pub mod media;
 pub mod online;
+pub mod robots;
+
+pub mod api;
 
 pub mod node;
 pub mod service;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use im_logic::api;
 use im_logic::config::{Config, DEFAULTS, ENV_PREFIX};
 use im_logic::content::ContentRules;
 use im_logic::node::Node;
@@ -31,7 +32,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let listener = listen::bind("listen.address", config.listen.address).await?;
     let admin = listen::bind("admin.listen", config.admin.listen).await?;
     let address = listener.local_addr()?;
-
+    let door = api::bind(&config).await?;
     let discovery = Discovery::open(&config.cluster, &drain).await?;
     let node = Node::take(&config.snowflake, &discovery).await?;
     let links = |tier, fixed: &str| discovery.links(tier, fixed, &client_tls, &readiness);
@@ -45,14 +46,15 @@ async fn run(config: Config) -> anyhow::Result<()> {
     drain.spawn(store_events.watch(move || remembering.forget()));
     drain.spawn(router_events.watch(|| {}));
     drain.spawn(admin::serve(admin, telemetry, readiness, drain.clone()));
+    api::spawn(door, config.api, Arc::clone(&service), &drain);
     let serving = rpc::serve(listener, server_tls, PEERS, service, drain.clone());
     drain.spawn(serving);
-
     discovery.announce("im-logic", address)?;
     tracing::info!(%address, "serving");
     node.lost_or(drain::signal()).await;
-    let grace = Duration::from_millis(config.drain.grace_ms);
-    let outcome = drain.finish(grace).await;
+    let outcome = drain
+        .finish(Duration::from_millis(config.drain.grace_ms))
+        .await;
     tracing::info!(?outcome, "stopped");
     Ok(())
 }

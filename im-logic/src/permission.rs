@@ -65,6 +65,24 @@ pub enum Action {
     ListOnline,
     /// Have the media collected that no message refers to.
     CollectMedia,
+    /// Send a command to robots.
+    SendCommand,
+    /// See and cancel the commands of others.
+    SuperviseCommands,
+    /// Take the next epoch of a plan.
+    TakeEpoch,
+    /// Stop the robots of a group in an emergency, and release them.
+    StopGroup,
+    /// Stop all robots, and release them.
+    StopFleet,
+    /// See which emergency stops are in force.
+    SeeStops,
+    /// List all robots.
+    ListRobots,
+    /// See which processes there are.
+    SeeCluster,
+    /// Read who has administered what.
+    ReadAudit,
     /// Declare what one is able to do.
     DeclareCapabilities,
 }

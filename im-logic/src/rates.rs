@@ -33,6 +33,32 @@ pub struct Rates {
     began: Instant,
 }
 
+/// How much of something each key may do in a second, and at once after a rest.
+#[derive(Debug)]
+pub(crate) struct Measure<K> {
+    table: Table<K>,
+    began: Instant,
+}
+
+impl<K: Eq + Hash> Measure<K> {
+    /// With everybody's measure whole; 0: no limit.
+    pub(crate) fn new(per_second: u32, now: Instant) -> Self {
+        Self {
+            table: Table::new(per_second),
+            began: now,
+        }
+    }
+
+    /// Takes one, or says how long until there is one. In whole milliseconds, and not too short.
+    pub(crate) fn take(&self, key: K, now: Instant) -> Result<(), u32> {
+        let now_ns = nanos(now.saturating_duration_since(self.began));
+        let looked = self.table.look(&key, now_ns);
+        looked.map_err(wait_ms)?;
+        self.table.take(key, now_ns);
+        Ok(())
+    }
+}
+
 /// One measure for each key.
 #[derive(Debug)]
 struct Table<K> {
@@ -87,8 +113,7 @@ impl Rates {
     }
 
     fn since_began_ns(&self, now: Instant) -> u64 {
-        let since = now.saturating_duration_since(self.began);
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+        nanos(now.saturating_duration_since(self.began))
     }
 }
 
@@ -157,8 +182,16 @@ fn is_group(conversation: ConversationId) -> bool {
 fn refused(of: &'static str, most: u32, wait: Duration) -> Refusal {
     events::rate_limited(of);
     let message = format!("more than {most} messages a second of one {of}");
+    Refusal::new(ErrorCode::RateLimited, message).retry_after_ms(wait_ms(wait))
+}
+
+fn wait_ms(wait: Duration) -> u32 {
     let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
-    Refusal::new(ErrorCode::RateLimited, message).retry_after_ms(wait_ms.saturating_add(1))
+    wait_ms.saturating_add(1)
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::accounts::Accounts;
+use crate::audit::AuditLog;
 use crate::authenticate::Authentication;
 use crate::commands::Commands;
 use crate::config::{Config, MediaConfig, RatesConfig};
@@ -28,11 +29,13 @@ use crate::estop::Estops;
 use crate::events;
 use crate::groups::Groups;
 use crate::history::History;
+use crate::links::Links;
 use crate::listing::Listing;
 use crate::media::Media;
 use crate::members::Members;
 use crate::online::Online;
 use crate::rates::Rates;
+use crate::robots::Robots;
 use crate::store::{Caller, Deadline, Store, To};
 
 /// Who may link to a logic process.
@@ -41,19 +44,24 @@ pub const PEERS: &[&str] = &["im-gateway"];
 /// Answers on the links of gateways.
 #[derive(Debug)]
 pub struct Service {
-    directory: Arc<Directory>,
     members: Arc<Members>,
-    authentication: Authentication,
+    pub(crate) authentication: Authentication,
     dispatch: Dispatch,
-    groups: Groups,
-    listing: Listing,
-    accounts: Accounts,
+    pub(crate) groups: Groups,
+    pub(crate) listing: Listing,
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) robots: Robots,
+    pub(crate) audit: AuditLog,
+    pub(crate) links: Links,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) snowflakes: Arc<Snowflakes>,
+    pub(crate) fleet: String,
     history: History,
-    online: Online,
+    pub(crate) online: Arc<Online>,
     estops: Estops,
     store: Store,
-    commands: Commands,
     media: Media,
+    pub(crate) commands: Commands,
 }
 
 /// What a service is made of.
@@ -67,6 +75,8 @@ pub struct Parts {
     pub sub_accounts_max: u32,
     /// How much may be sent.
     pub rates: RatesConfig,
+    /// Groups that one account may own; 0: no limit.
+    pub groups_per_account_max: u32,
     /// What may not be said.
     pub content: Arc<ContentRules>,
     /// What may be uploaded.
@@ -95,6 +105,7 @@ impl Parts {
             sub_accounts_max: config.tokens.sub_accounts_max,
             rates: config.rates,
             media: config.media,
+            groups_per_account_max: config.limits.groups_per_account_max,
             content,
             snowflakes,
             stores,
@@ -111,6 +122,14 @@ impl Handler for Service {
     ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + 'static {
         let service = Arc::clone(self);
         async move { service.answer(request).await }
+    }
+
+    fn connected(self: &Arc<Self>, _: &Peer) {
+        self.links.gateway(true);
+    }
+
+    fn closed(self: &Arc<Self>, _: &Peer) {
+        self.links.gateway(false);
     }
 
     fn notice(
@@ -132,11 +151,23 @@ impl Service {
     /// Over these.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let store = Store::new(parts.stores);
+        let store = Store::new(parts.stores.clone());
         let snowflakes = parts.snowflakes;
         let directory = Arc::new(Directory::new(store.clone()));
         let members = Arc::new(Members::new(store.clone(), Arc::clone(&directory)));
+        let online = Arc::new(Online::new(Arc::clone(&directory), parts.routers.clone()));
+        let accounts = Accounts::new(parts.fleet.clone(), Arc::clone(&directory), store.clone());
+        let accounts = Arc::new(accounts);
         Self {
+            robots: Robots::new(
+                Arc::clone(&accounts),
+                Arc::clone(&directory),
+                Arc::clone(&online),
+                store.clone(),
+            ),
+            audit: AuditLog::new(Arc::clone(&directory), store.clone()),
+            links: Links::new(Arc::clone(&directory), parts.stores, parts.routers.clone()),
+            snowflakes: Arc::clone(&snowflakes),
             authentication: Authentication::new(
                 parts.fleet.clone(),
                 parts.tokens,
@@ -145,7 +176,7 @@ impl Service {
                 Arc::clone(&directory),
                 store.clone(),
             ),
-            online: Online::new(Arc::clone(&directory), parts.routers.clone()),
+            online,
             dispatch: Dispatch::new(
                 store.clone(),
                 parts.routers,
@@ -157,11 +188,13 @@ impl Service {
                 Arc::clone(&directory),
                 Arc::clone(&members),
                 store.clone(),
+                parts.groups_per_account_max,
             ),
             estops: Estops::new(Arc::clone(&directory), store.clone()),
             store: store.clone(),
             listing: Listing::new(Arc::clone(&directory), Arc::clone(&members), store.clone()),
-            accounts: Accounts::new(parts.fleet, Arc::clone(&directory), store.clone()),
+            accounts,
+            fleet: parts.fleet,
             commands: Commands::new(Arc::clone(&directory), Arc::clone(&members), store.clone()),
             media: Media::new(Arc::clone(&directory), parts.media, store.clone()),
             history: History::new(store),

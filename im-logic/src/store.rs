@@ -31,6 +31,12 @@ impl Deadline {
         Self(request.deadline.unwrap_or_else(default))
     }
 
+    /// From now on.
+    #[must_use]
+    pub fn within(time: Duration) -> Self {
+        Self(Instant::now() + time)
+    }
+
     /// How long that still is.
     #[must_use]
     pub fn remaining(self) -> Duration {

@@ -1,11 +1,12 @@
-//! What the logic tier may ask of commands: methods 115 to 119 of `internal.proto`.
+//! What the logic tier may ask of commands: methods 115 to 119, and 170, of `internal.proto`.
 //!
 //! A shell: it parses, asks the writer or the readers, tells the desk, and encodes.
 
 use bytes::Bytes;
 use protocol::command::CommandKey;
 use protocol::limits::{
-    ORDERS_PER_PAGE_MAX, OUTCOME_PAGE_BYTES_MAX, OUTCOMES_PER_PAGE_MAX, REPORTS_PER_FRAME_MAX,
+    ADMIN_ROWS_PER_PAGE_MAX, ORDERS_PER_PAGE_MAX, OUTCOME_PAGE_BYTES_MAX, OUTCOMES_PER_PAGE_MAX,
+    REPORTS_PER_FRAME_MAX,
 };
 use protocol::wire::internal::{self, read_commands};
 use protocol::wire::{
@@ -160,6 +161,41 @@ impl<R: Readers> Commands<R> {
             return Err(nothing_came());
         };
         Ok(rpc::encode(&EpochTaken { taken, epoch }))
+    }
+
+    /// Method 170.
+    pub async fn list(&self, request: internal::ListCommands) -> Result<Bytes, Refusal> {
+        if !request.before_id.is_empty() {
+            ClientMessageId::from_slice(&request.before_id)?;
+        }
+        let limit = bounded(request.limit, ADMIN_ROWS_PER_PAGE_MAX);
+        let issuer = AccountId(request.issuer);
+        let found = self
+            .readers
+            .commands_before(issuer, &request.before_id, limit + 1)
+            .await;
+        let mut found = found.map_err(|error| unread(&error))?;
+        let more = found.len() > limit as usize;
+        found.truncate(limit as usize);
+        let mut list = internal::CommandList {
+            more,
+            ..internal::CommandList::default()
+        };
+        for command in found {
+            let id = command.id();
+            list.commands.push(internal::ListedCommand {
+                command_id: id.to_bytes(),
+                key: Some(command.key.to_wire()),
+                epoch: command.epoch,
+                issuer: command.issuer.0,
+                action: command.action,
+                deadline_at_ms: command.deadline_ms,
+                created_at_ms: command.created_at_ms,
+                is_cancelled: command.is_cancelled,
+                counts: Some(self.counts(id).await?),
+            });
+        }
+        Ok(rpc::encode(&list))
     }
 
     async fn get(&self, get: wire::GetCommand) -> Result<Bytes, Refusal> {

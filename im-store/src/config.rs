@@ -73,6 +73,8 @@ pub struct RetentionConfig {
     pub entries: u64,
     /// How many bytes of a conversation's contents are kept; 0: all.
     pub bytes: u64,
+    /// For how long a record of the audit is kept, in milliseconds; 0: for ever.
+    pub audit_age_ms: u64,
     /// How often what is beyond is dropped, in milliseconds.
     pub interval_ms: u64,
 }
@@ -86,6 +88,7 @@ impl RetentionConfig {
             age_ms: some(self.age_ms),
             entries: some(self.entries),
             bytes: some(self.bytes),
+            audit_age_ms: some(self.audit_age_ms),
         }
     }
 

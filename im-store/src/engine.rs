@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::estop::Stop;
+use protocol::wire::internal::AuditRecord;
 use protocol::wire::{Account, AccountKind, Head, Membership};
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
 use thiserror::Error;
 
 pub use self::answers::{Described, History, Lacking, LackingRows, MemberRows};
-pub use self::chore::{Chore, Done, RaisedMark};
+pub use self::chore::{Chore, Done, NewGroup, RaisedMark};
 use crate::backup::BackupError;
 use crate::command::CommandReaders;
 use crate::media::MediaReaders;
@@ -201,6 +202,13 @@ pub trait Readers: CommandReaders + MediaReaders + Clone + Send + Sync + 'static
         after: AccountId,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Account>, EngineError>> + Send;
+
+    /// The records of the audit before this one, the newest first; 0: from the newest.
+    fn audit(
+        &self,
+        before: u64,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<AuditRecord>, EngineError>> + Send;
 
     /// The account of this name, if there is one. The inner error: it is of another kind.
     fn account_of_kind(

@@ -123,6 +123,10 @@ pub(crate) fn ids_forgotten(ids: u64) {
     metrics::counter!("im_store_ids_forgotten_total").increment(ids);
 }
 
+pub(crate) fn audit_forgotten(records: u64) {
+    metrics::counter!("im_store_audit_forgotten_total").increment(records);
+}
+
 /// Retention goes on with the next sweep.
 pub(crate) fn sweep_ended_early(refusal: &Refusal) {
     metrics::counter!("im_store_sweeps_failed_total").increment(1);

@@ -21,6 +21,8 @@ pub struct Retention {
     pub entries: Option<u64>,
     /// How many bytes of content.
     pub bytes: Option<u64>,
+    /// Of the audit, which is of no conversation: for how long a record is kept, in milliseconds.
+    pub audit_age_ms: Option<u64>,
 }
 
 /// A conversation's log, as a whole.
@@ -128,6 +130,7 @@ mod tests {
             age_ms,
             entries,
             bytes,
+            audit_age_ms: None,
         };
         let cases = [
             (off, None),
@@ -166,6 +169,7 @@ mod tests {
             age_ms: Some(0),
             entries: Some(0),
             bytes: Some(0),
+            audit_age_ms: None,
         };
         assert_eq!(all.cut(&log(9, 9, 0), &[], NOW_MS), None);
     }

@@ -3,6 +3,7 @@
 //!
 //! A shell: it parses, asks the writer or the readers, and encodes. Not here: any decision.
 
+mod audit;
 mod estops;
 mod groups;
 mod media;
@@ -25,7 +26,7 @@ use service_kit::clock;
 use service_kit::rpc::{self, Handler, Peer, Request};
 
 use crate::command_service::Commands;
-use crate::engine::{Chore, Described, Done, EngineError, Lacking, Readers};
+use crate::engine::{Chore, Described, Done, EngineError, Lacking, NewGroup, Readers};
 use crate::events;
 use crate::generation::{self, Generation};
 use crate::marks::MarkSink;
@@ -108,6 +109,8 @@ impl<R: Readers> Service<R> {
             method::STORE_REPORTS => self.commands.report(rpc::decode(body)?).await,
             method::STORE_CANCEL => self.commands.cancel(rpc::decode(body)?).await,
             method::READ_COMMANDS => self.commands.read(rpc::decode(body)?).await,
+            method::LIST_COMMANDS => self.commands.list(rpc::decode(body)?).await,
+            of @ (method::AUDIT_WRITE | method::AUDIT_LIST) => self.audit(of, body).await,
             method::STORE_TAKE_EPOCH => self.commands.take_epoch(rpc::decode(body)?).await,
             other => Err(Refusal::new(
                 ErrorCode::UnknownKind,
@@ -136,13 +139,14 @@ impl<R: Readers> Service<R> {
         if !matches!(proposed.kind(), ConversationKind::Group(_)) {
             return Err(Refusal::bad_request("conversation_id: not a group"));
         }
-        let row = Chore::CreateGroup {
+        let row = Chore::CreateGroup(NewGroup {
             creator,
             message_id,
             proposed,
             name: request.name,
             history_open: request.history_open,
-        };
+            owned_max: request.owned_max,
+        });
         let Done::Group(conversation) = self.writer.chore(row).await? else {
             return Err(Refusal::internal("a group was made, and no group came"));
         };

@@ -25,6 +25,9 @@ const LOGS_TOGETHER_MAX: u32 = 1024;
 /// Ids that go in one transaction: some milliseconds of work, which messages wait for.
 const IDS_TOGETHER_MAX: u32 = 1024;
 
+/// Records of the audit that go in one transaction.
+const AUDIT_TOGETHER_MAX: u32 = 256;
+
 /// Sweeps until the drain, each this long after the one before began.
 pub async fn run(
     retention: Retention,
@@ -67,6 +70,7 @@ impl<R: Readers, C: Fn() -> u64> Upkeep<R, C> {
     async fn sweep(&self) -> Result<(), Refusal> {
         self.forget_ids().await?;
         self.forget_commands().await?;
+        self.forget_audit().await?;
         if !self.retention.is_on() {
             return Ok(());
         }
@@ -118,6 +122,22 @@ impl<R: Readers, C: Fn() -> u64> Upkeep<R, C> {
             && rows > 0
         {
             events::commands_forgotten(rows);
+        }
+        Ok(())
+    }
+
+    async fn forget_audit(&self) -> Result<(), Refusal> {
+        let Some(age_ms) = self.retention.audit_age_ms else {
+            return Ok(());
+        };
+        let chore = Chore::ForgetAudit {
+            before_ms: (self.unix_ms)().saturating_sub(age_ms),
+            limit: AUDIT_TOGETHER_MAX,
+        };
+        while let Done::Forgotten(records) = self.writer.chore(chore.clone()).await?
+            && records > 0
+        {
+            events::audit_forgotten(records);
         }
         Ok(())
     }

@@ -2,16 +2,47 @@
 //!
 //! Pure, and the same for the servers and the SDK. What is known only grows: a stop that is stored
 //! stays stored, one that is released stays released. So it does not matter in which order, how
-//! often and from whom the words come. Not here: who is told, and who may stop.
+//! often and from whom the words come. Not here: who is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::error::Refusal;
+use crate::error::{ErrorCode, Refusal};
 use crate::id::{AccountId, ClientMessageId, ConversationId};
 use crate::limits::{
     ESTOP_REASON_BYTES_MAX, ESTOPS_MAX, ESTOPS_PER_FRAME_MAX, ESTOPS_RELEASED_MAX,
 };
 use crate::wire;
+
+/// Whether accounts of this kind may stop in an emergency, and release. The gateway decides it before
+/// anybody else is asked; the rows of the table of permissions (`im-logic`) say the same.
+///
+/// # Errors
+/// *Forbidden*.
+pub fn may_stop(kind: wire::AccountKind) -> Result<(), Refusal> {
+    use wire::AccountKind::{Operator, Planner, Robot, Unspecified};
+    match kind {
+        Operator => Ok(()),
+        Planner | Robot | Unspecified => Err(Refusal::new(
+            ErrorCode::Forbidden,
+            "operators stop in an emergency, and release",
+        )),
+    }
+}
+
+/// The same for seeing which stops are in force.
+///
+/// # Errors
+/// *Forbidden*.
+pub fn may_see(kind: wire::AccountKind) -> Result<(), Refusal> {
+    use wire::AccountKind::{Operator, Planner, Robot, Unspecified};
+    match kind {
+        Operator | Planner => Ok(()),
+        Robot | Unspecified => Err(Refusal::new(
+            ErrorCode::Forbidden,
+            "operators and planners see which emergency stops are in force",
+        )),
+    }
+}
 
 /// Whom a stop concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

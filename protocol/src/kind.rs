@@ -201,6 +201,13 @@ pub mod method {
     /// Store: `EstopTargets` → `MembersPage`.
     pub const ESTOP_ROBOTS: u16 = 127;
 
+    /// Store: `AuditRecord` → empty.
+    pub const AUDIT_WRITE: u16 = 168;
+    /// Store: `ListAudit` → `AuditPage`.
+    pub const AUDIT_LIST: u16 = 169;
+    /// Store: `ListCommands` → `CommandList`.
+    pub const LIST_COMMANDS: u16 = 170;
+
     /// Logic: `Authenticate` → `Authenticated`.
     pub const AUTHENTICATE: u16 = 201;
     /// Logic: `ClientRequest` → `ClientReply`.

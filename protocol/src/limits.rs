@@ -55,6 +55,15 @@ pub const GROUP_NAME_CHARS_MAX: usize = 128;
 /// sub-accounts.
 pub const ACCOUNT_NAME_BYTES_MAX: usize = 64;
 
+/// Records of the audit, or commands, in one page.
+pub const ADMIN_ROWS_PER_PAGE_MAX: u32 = 128;
+
+/// The body of a request in a record of the audit, in bytes: what is longer is cut.
+pub const AUDIT_REQUEST_BYTES_MAX: usize = 2048;
+
+/// The message of a refusal in a record of the audit, in bytes.
+pub const AUDIT_MESSAGE_BYTES_MAX: usize = 512;
+
 /// Members of one group.
 pub const GROUP_MEMBERS_MAX: usize = 10_000;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bench::cluster::Cluster;
+use deploy::authority::CertificateFiles;
 use protocol::{ClientMessageId, ConversationId};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -67,6 +68,30 @@ impl Web {
             base: format!("https://localhost:{port}"),
             token: token(cluster, name, 600_000),
         }
+    }
+
+    /// One who administers, as an operator or as the robot of a certificate.
+    pub(crate) fn admin(
+        cluster: &Cluster,
+        name: &str,
+        certificate: Option<&CertificateFiles>,
+    ) -> Self {
+        let tls = tls_config(cluster, certificate);
+        let client = reqwest::Client::builder().tls_backend_preconfigured(tls);
+        let port = cluster.run_file().unwrap().addresses.api.port();
+        Self {
+            client: client.build().unwrap(),
+            base: format!("https://localhost:{port}/admin/v1"),
+            token: token(cluster, name, 600_000),
+        }
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &str) -> (StatusCode, Value) {
+        let request = self.client.post(format!("{}{path}", self.base));
+        let request = request.bearer_auth(&self.token).body(body.to_owned());
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        (status, response.json().await.unwrap())
     }
 
     pub(crate) async fn send(&self, body: &Value) -> (StatusCode, Value) {

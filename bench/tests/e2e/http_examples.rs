@@ -6,7 +6,6 @@ use std::process::Stdio;
 use bench::cluster::Cluster;
 use client_sdk::content;
 use client_sdk::protocol::wire::Media;
-use protocol::ConversationId;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
@@ -21,27 +20,33 @@ async fn the_examples_for_curl_work() {
     let ana = Person::connect(cluster.operator("ana").unwrap()).await;
     let group = ana.client.create_group("例子", &[]).await.unwrap();
     let web = Web::new(&cluster, "ana");
-    let mut examples = examples(&web).await;
+    let mut examples = examples(&web.client, &web.base).await;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "0123456789").unwrap();
-    let mut more = vec![("FILE", file.path().display().to_string())];
-    let mut told = |id: &str, more: &[(&str, String)]| {
+    let mut variables = vec![
+        ("HTTP", web.base.clone()),
+        ("CA", cluster.authority().fleet_ca().display().to_string()),
+        ("TOKEN", web.token.clone()),
+        ("CONVERSATION", group.to_string()),
+        ("MESSAGE_ID", message_id(9).to_string()),
+        ("FILE", file.path().display().to_string()),
+    ];
+    let mut told = |id: &str, variables: &[(&str, String)]| {
         let source = examples.remove(id);
         let source = source.unwrap_or_else(|| panic!("no example of {id}"));
-        shell(&cluster, &web, group, &source, more)
+        shell(&source, variables)
     };
-    let mut shell = |id: &str| told(id, &[]);
-    let sent = answer(shell("send_message")).await;
+    let sent = answer(told("send_message", &variables)).await;
     assert_eq!(sent["duplicate"], false, "{sent}");
-    let list = answer(shell("list_conversations")).await;
+    let list = answer(told("list_conversations", &variables)).await;
     let ours = &list["conversations"][0]["conversation_id"];
     assert_eq!(*ours, group.to_string());
-    let page = answer(shell("read_messages")).await;
+    let page = answer(told("read_messages", &variables)).await;
     let entry = &page["entries"][1];
     assert_eq!(entry["sequence"], sent["sequence"]);
     assert_eq!(entry["content"]["text"], "三号托盘在 B 区");
     // A stream does not end by itself: its first lines are enough.
-    let mut streaming = shell("stream_events").spawn().unwrap();
+    let mut streaming = told("stream_events", &variables).spawn().unwrap();
     let mut lines = BufReader::new(streaming.stdout.take().unwrap()).lines();
     let found = async {
         while let Some(line) = lines.next_line().await.unwrap() {
@@ -54,20 +59,20 @@ async fn the_examples_for_curl_work() {
     tokio::time::timeout(WAIT, found).await.unwrap();
     streaming.kill().await.unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let created = answer(told("create_media", &more)).await;
-    more.push(("UPLOAD", text(&created["upload_url"])));
+    let created = answer(told("create_media", &variables)).await;
+    variables.push(("UPLOAD", text(&created["upload_url"])));
     assert!(
-        printed(told("see_upload", &more))
+        printed(told("see_upload", &variables))
             .await
             .contains("upload-offset: 0")
     );
     assert!(
-        printed(told("send_upload", &more))
+        printed(told("send_upload", &variables))
             .await
             .contains("upload-offset: 10")
     );
     assert_eq!(
-        answer(told("finish_upload", &more)).await["state"],
+        answer(told("finish_upload", &variables)).await["state"],
         "complete"
     );
     let media = content::Content::Media(Media {
@@ -78,19 +83,19 @@ async fn the_examples_for_curl_work() {
         ..Media::default()
     });
     let sent = ana.client.send(group, media).await.unwrap();
-    more.push(("SEQUENCE", sent.sequence.to_string()));
-    let opened = answer(told("open_media", &more)).await;
-    more.push(("DOWNLOAD", text(&opened["download_url"])));
-    assert_eq!(printed(told("fetch_media", &more)).await, "2345");
-    let listed = answer(told("list_media", &more)).await;
+    variables.push(("SEQUENCE", sent.sequence.to_string()));
+    let opened = answer(told("open_media", &variables)).await;
+    variables.push(("DOWNLOAD", text(&opened["download_url"])));
+    assert_eq!(printed(told("fetch_media", &variables)).await, "2345");
+    let listed = answer(told("list_media", &variables)).await;
     assert_eq!(listed["media"][0]["messages"], 1);
     assert!(examples.is_empty(), "not run: {:?}", examples.keys());
 }
 
 /// By the id of their operation.
-async fn examples(web: &Web) -> BTreeMap<String, String> {
-    let url = format!("{}/openapi.json", web.base);
-    let document = web.client.get(url).send().await.unwrap().json::<Value>();
+pub(crate) async fn examples(client: &reqwest::Client, base: &str) -> BTreeMap<String, String> {
+    let url = format!("{base}/openapi.json");
+    let document = client.get(url).send().await.unwrap().json::<Value>();
     let document = document.await.unwrap();
     let paths = document["paths"].as_object().unwrap().values();
     let operations = paths.flat_map(|path| path.as_object().unwrap().values());
@@ -102,28 +107,15 @@ async fn examples(web: &Web) -> BTreeMap<String, String> {
     operations.map(of).collect()
 }
 
-fn shell(
-    cluster: &Cluster,
-    web: &Web,
-    group: ConversationId,
-    source: &str,
-    more: &[(&str, String)],
-) -> Command {
-    let variables = [
-        ("HTTP", web.base.clone()),
-        ("CA", cluster.authority().fleet_ca().display().to_string()),
-        ("TOKEN", web.token.clone()),
-        ("CONVERSATION", group.to_string()),
-        ("MESSAGE_ID", message_id(9).to_string()),
-    ];
+pub(crate) fn shell(source: &str, variables: &[(&str, String)]) -> Command {
+    let variables = variables.iter().map(|(name, value)| (*name, value));
     let mut shell = Command::new("sh");
-    let more = more.iter().map(|(name, value)| (*name, value.clone()));
-    shell.arg("-c").arg(source).envs(variables).envs(more);
+    shell.arg("-c").arg(source).envs(variables);
     shell.stdout(Stdio::piped()).kill_on_drop(true);
     shell
 }
 
-async fn answer(shell: Command) -> Value {
+pub(crate) async fn answer(shell: Command) -> Value {
     serde_json::from_str(&printed(shell).await).unwrap()
 }
 

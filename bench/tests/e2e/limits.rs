@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use bench::cluster::Cluster;
 use bench::wait::metric_at_least;
+use client_sdk::{Error, Role};
 use deploy::tiers::Tier;
 use protocol::content;
 use protocol::error::decode_body;
@@ -210,4 +211,29 @@ async fn accounts_and_groups_send_so_much_a_second_and_emergencies_always() {
     metric_at_least(&cluster, Tier::Logic, limited, 100)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn an_account_owns_so_many_groups() {
+    let limits = [("IM_LOGIC__LIMITS__GROUPS_PER_ACCOUNT_MAX", "2")];
+    let cluster = cluster(&limits).await;
+    let ana = Person::connect(cluster.operator("ana").unwrap()).await;
+    let first = ana.client.create_group("一组", &[]).await.unwrap();
+    ana.client.create_group("二组", &[]).await.unwrap();
+    let refused = ana.client.create_group("三组", &[]).await.unwrap_err();
+    let Error::Refused(refusal) = refused else {
+        panic!("{refused}");
+    };
+    assert_eq!(refusal.code, ErrorCode::LimitReached);
+    assert!(refusal.message.contains("at most 2 groups"), "{refusal}");
+    assert!(!refusal.is_retryable(), "waiting does not help");
+    // Others have a number of their own, and an end makes room.
+    let ben = Person::connect(cluster.operator("ben").unwrap()).await;
+    let his = ben.client.create_group("别人的", &[]).await.unwrap();
+    ben.client
+        .add_members(his, &[ana.client.account().id], Role::Member)
+        .await
+        .unwrap();
+    ana.client.dissolve_group(first).await.unwrap();
+    ana.client.create_group("三组", &[]).await.unwrap();
 }

@@ -3,6 +3,7 @@
 //! Each test has a cluster of its own, so nextest runs them one after the other (`.config`).
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod admin;
 mod backup;
 mod bad_input;
 mod capture;

@@ -1,23 +1,37 @@
 //! Every cell of the table of permissions, by real accounts on a running cluster: what it allows has
 //! an effect, what it refuses is refused with the code that it says.
 
+use std::time::Duration;
+
 use bench::cluster::Cluster;
+use client_sdk::estop::Scope;
 use client_sdk::{
     AccountId, CapabilityCard, Client, ClientConfig, ConversationId, Error, ErrorCode, Events,
-    GroupUpdate, MarkKind, Outgoing, Priority, Role, Search, SendError, SequenceNumber,
+    GroupUpdate, MarkKind, NewCommand, Outgoing, Priority, Role, Search, SendError, SequenceNumber,
+    Targets,
 };
+use deploy::authority::TokenKind;
 use im_logic::permission::{self, Action, TABLE};
 use protocol::role::ROLES;
 use protocol::wire::AccountKind;
+use service_kit::clock;
 
+use crate::http_client::Web;
 use crate::people::text;
+
+/// For the commands, which nobody carries out.
+const COMMAND_TIME: Duration = Duration::from_secs(1);
 
 /// The owner of every group, those whom things are done to, and those who do them.
 struct Cast {
     boss: Client,
     others: Vec<(AccountId, Role)>,
     outsider: AccountId,
+    /// The robot in every group that is commanded.
+    porter: AccountId,
     actors: Vec<(AccountKind, Client)>,
+    /// The same by HTTP.
+    admins: Vec<Web>,
     _events: Vec<Events>,
 }
 
@@ -37,6 +51,7 @@ impl Cast {
             others.push((other.account().id, role));
         }
         let outsider = connect(cluster.operator("outsider").unwrap()).await;
+        let porter = connect(cluster.robot("porter").unwrap()).await;
         let actors = vec![
             (
                 AccountKind::Operator,
@@ -51,7 +66,21 @@ impl Cast {
                 connect(cluster.robot("machine").unwrap()).await,
             ),
         ];
+        let robot = cluster.authority().robot("machine", clock::unix_ms());
+        let robot = robot.unwrap();
+        let mut planner = Web::admin(cluster, "", None);
+        planner.token = std::fs::read_to_string(
+            cluster
+                .authority()
+                .token(TokenKind::Planner, "thinker", clock::unix_ms())
+                .unwrap(),
+        )
+        .unwrap();
+        let mut machine = Web::admin(cluster, "", Some(&robot));
+        machine.token = String::new();
         Self {
+            admins: vec![Web::admin(cluster, "actor", None), planner, machine],
+            porter: porter.account().id,
             outsider: outsider.account().id,
             boss,
             others,
@@ -62,7 +91,11 @@ impl Cast {
 
     /// A group with one of each role in it, and the actor as this.
     async fn stage(&self, actor: &Client, role: Option<Role>) -> (ConversationId, SequenceNumber) {
-        let group = self.boss.create_group("矩阵", &[]).await.unwrap();
+        let group = self
+            .boss
+            .create_group("矩阵", &[self.porter])
+            .await
+            .unwrap();
         for (account, role) in &self.others {
             self.boss
                 .add_members(group, &[*account], *role)
@@ -75,6 +108,19 @@ impl Cast {
             self.boss.add_members(group, &[id], role).await.unwrap();
         }
         (group, said.sequence)
+    }
+
+    /// What the administration API says to the same account.
+    async fn administers(&self, actor: &Client, path: &str) -> Option<ErrorCode> {
+        let mut actors = self.actors.iter().zip(&self.admins);
+        let id = actor.account().id;
+        let (_, web) = actors.find(|((_, its), _)| its.account().id == id).unwrap();
+        let (status, answer) = web.get(path).await;
+        if status.is_success() {
+            return None;
+        }
+        let number = answer["error"]["number"].as_i64().unwrap();
+        ErrorCode::try_from(i32::try_from(number).unwrap()).ok()
     }
 
     fn other(&self, role: Role) -> AccountId {
@@ -169,8 +215,53 @@ async fn act(
         Action::CreateGroup => asked(actor.create_group("自己的", &[]).await),
         Action::ListOnline => asked(actor.online().await),
         Action::CollectMedia => asked(actor.collect_media().await),
+        Action::SendCommand
+        | Action::SuperviseCommands
+        | Action::TakeEpoch
+        | Action::StopGroup
+        | Action::StopFleet
+        | Action::SeeStops => command(cast, actor, action, group).await,
+        Action::ListRobots => cast.administers(actor, "/robots").await,
+        Action::SeeCluster => cast.administers(actor, "/cluster").await,
+        Action::ReadAudit => cast.administers(actor, "/audit").await,
         Action::DeclareCapabilities => asked(actor.announce(CapabilityCard::default()).await),
     }
+}
+
+/// What concerns robots.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the others are in `act`")]
+async fn command(
+    cast: &Cast,
+    actor: &Client,
+    action: Action,
+    group: ConversationId,
+) -> Option<ErrorCode> {
+    let new = || NewCommand::new(Targets::Group(group), "sweep", COMMAND_TIME);
+    match action {
+        Action::SendCommand => asked(actor.send_command(new()).await),
+        Action::SuperviseCommands => {
+            let command = new();
+            let key = command.key.clone();
+            cast.boss.send_command(command).await.unwrap();
+            asked(actor.command_status(&key, AccountId(0), 0).await)
+        }
+        Action::TakeEpoch => asked(actor.take_epoch(new().key.plan, 0).await),
+        Action::StopGroup => stop(&cast.boss, actor, Scope::Group(group)).await,
+        Action::StopFleet => stop(&cast.boss, actor, Scope::Fleet).await,
+        Action::SeeStops => asked(actor.estops().await),
+        other => panic!("{other:?} is none of these"),
+    }
+}
+
+/// What it stops goes on at once.
+async fn stop(boss: &Client, actor: &Client, scope: Scope) -> Option<ErrorCode> {
+    let stop = actor.estop(scope, "矩阵");
+    let id = stop.id;
+    let refused = sent(stop.stored().await);
+    if refused.is_none() {
+        boss.release(scope, &[id], "").await.unwrap();
+    }
+    refused
 }
 
 /// To amend it takes a message of one's own, which an observer has from when it was a member.

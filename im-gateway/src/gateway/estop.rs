@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use protocol::content::{self, Content};
 use protocol::error::decode_body;
-use protocol::estop::{Change, Release, Scope, Stop};
+use protocol::estop::{self, Change, Release, Scope, Stop};
 use protocol::id::ConversationKind;
 use protocol::kind::{client, method};
 use protocol::wire::internal::{EstopCommit, EstopGossip};
@@ -104,12 +104,7 @@ impl Gateway {
         handle: &SessionHandle,
         wanted: &Wanted,
     ) -> Result<Option<Duration>, Refusal> {
-        if handle.kind != AccountKind::Operator {
-            return Err(Refusal::new(
-                ErrorCode::Forbidden,
-                "operators stop in an emergency, and release",
-            ));
-        }
+        estop::may_stop(handle.kind)?;
         let scope = match wanted {
             Wanted::Stop(stop) => stop.scope(),
             // The store has the last word on it.

@@ -13,8 +13,8 @@ use protocol::media::MediaId;
 use protocol::{AccountId, ErrorCode, Refusal};
 use service_kit::http::{ErrorBody, Parameters, READ_AWAY_BYTES_MAX, Refused};
 
-use super::media::{ItemBody, item, kept};
 use super::Http;
+use super::media::{ItemBody, item, kept};
 use crate::media::sign::{Purpose, Signed};
 use crate::media::{Media, Progress};
 

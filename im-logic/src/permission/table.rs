@@ -24,7 +24,7 @@ const fn all(action: Action, words: &'static str, allowed: Allowed, note: &'stat
 }
 
 /// The table.
-pub const TABLE: [Row; 23] = [
+pub const TABLE: [Row; 32] = [
     all(
         Action::ReadHistory,
         "read history",
@@ -142,6 +142,78 @@ pub const TABLE: [Row; 23] = [
         planner: NOBODY,
         robot: NOBODY,
         note: "whoever may read a message may fetch what it refers to; everybody uploads",
+    },
+    Row {
+        action: Action::SendCommand,
+        words: "command robots",
+        operator: EVERY_MEMBER,
+        planner: EVERY_MEMBER,
+        robot: NOBODY,
+        note: "the robots of a group that one is in, or by name those that one shares a group with",
+    },
+    Row {
+        action: Action::SuperviseCommands,
+        words: "see and cancel the commands of others",
+        operator: Allowed::Anyone,
+        planner: NOBODY,
+        robot: NOBODY,
+        note: "whoever sent a command may with that one",
+    },
+    Row {
+        action: Action::TakeEpoch,
+        words: "take the next epoch of a plan",
+        operator: Allowed::Anyone,
+        planner: Allowed::Anyone,
+        robot: NOBODY,
+        note: "",
+    },
+    Row {
+        action: Action::StopGroup,
+        words: "stop a group's robots in an emergency, and release them",
+        operator: EVERY_MEMBER,
+        planner: NOBODY,
+        robot: NOBODY,
+        note: "by the last known members, if nobody can be asked",
+    },
+    Row {
+        action: Action::StopFleet,
+        words: "stop all robots in an emergency, and release them",
+        operator: Allowed::Anyone,
+        planner: NOBODY,
+        robot: NOBODY,
+        note: "",
+    },
+    Row {
+        action: Action::SeeStops,
+        words: "see which emergency stops are in force",
+        operator: Allowed::Anyone,
+        planner: Allowed::Anyone,
+        robot: NOBODY,
+        note: "",
+    },
+    Row {
+        action: Action::ListRobots,
+        words: "list the robots of the fleet",
+        operator: Allowed::Anyone,
+        planner: Allowed::Anyone,
+        robot: NOBODY,
+        note: "by the administration API, like the next two",
+    },
+    Row {
+        action: Action::SeeCluster,
+        words: "see the processes of the cluster",
+        operator: Allowed::Anyone,
+        planner: NOBODY,
+        robot: NOBODY,
+        note: "",
+    },
+    Row {
+        action: Action::ReadAudit,
+        words: "read the audit",
+        operator: Allowed::Anyone,
+        planner: NOBODY,
+        robot: NOBODY,
+        note: "",
     },
     Row {
         action: Action::DeclareCapabilities,

@@ -29,6 +29,19 @@ fn sending_is_the_same_for_every_kind_of_account() {
 }
 
 #[test]
+fn the_gateway_goes_by_the_same_rows_in_an_emergency() {
+    let unspecified = AccountKind::Unspecified;
+    for kind in KINDS.into_iter().chain([unspecified]) {
+        for action in [Action::StopGroup, Action::StopFleet] {
+            let may = protocol::estop::may_stop(kind).is_ok();
+            assert_eq!(check_kind(action, kind).is_ok(), may, "{kind:?} {action:?}");
+        }
+        let may = protocol::estop::may_see(kind).is_ok();
+        assert_eq!(check_kind(Action::SeeStops, kind).is_ok(), may, "{kind:?}");
+    }
+}
+
+#[test]
 fn the_store_is_told_what_the_table_says() {
     let operator = rights(AccountKind::Operator);
     let lower = Roles::of(&[Role::Member, Role::Observer]);

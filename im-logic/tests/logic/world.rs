@@ -198,6 +198,7 @@ impl World {
                 fleet_bytes_max: 1 << 30,
                 unfinished_max: 64,
             },
+            groups_per_account_max: 0,
             snowflakes: Arc::new(Snowflakes::new(1)),
             stores,
             routers,

@@ -126,6 +126,15 @@ pub trait CommandReaders {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Command>, EngineError>> + Send;
 
+    /// The commands with a lesser id than `before` (16 bytes or none), the greatest first; of one
+    /// issuer, or of all (0).
+    fn commands_before(
+        &self,
+        issuer: AccountId,
+        before: &[u8],
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Command>, EngineError>> + Send;
+
     /// Which of these are robots that are in a group with this account.
     fn reach(
         &self,

@@ -45,6 +45,16 @@ pub(crate) const OPEN_COMMANDS: &str = concat!(
     " FROM commands c WHERE c.is_open AND c.command > ? ORDER BY c.command LIMIT ?"
 );
 
+pub(crate) const COMMANDS_BEFORE: &str = concat!(
+    "SELECT ",
+    command_columns!(),
+    " FROM commands c WHERE c.command < ? AND (c.issuer = ? OR ? = 0) \
+     ORDER BY c.command DESC LIMIT ?"
+);
+
+/// No id is greater.
+pub(crate) const LAST_ID: [u8; 16] = [0xff; 16];
+
 /// Its command's row and its state, of a robot's outcomes.
 pub(crate) const ORDERS: &str = "SELECT o.command, o.state FROM outcomes o \
      WHERE o.account = ? AND o.deadline_ms > ? AND o.state <= ? AND o.command > ? \

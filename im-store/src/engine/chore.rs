@@ -1,6 +1,7 @@
 //! The rare writes, and what becomes of them.
 
 use protocol::estop::{Release, Stop};
+use protocol::wire::internal::AuditRecord;
 use protocol::wire::{Account, AccountKind, CapabilityCard};
 use protocol::{AccountId, ClientMessageId, ConversationId, SequenceNumber};
 
@@ -13,18 +14,7 @@ use crate::media::{MediaChore, MediaDone};
 pub enum Chore {
     /// Makes the row of a group, unless this request made one before. Its first membership entry
     /// follows as an append.
-    CreateGroup {
-        /// Who asks.
-        creator: AccountId,
-        /// The id of the request.
-        message_id: ClientMessageId,
-        /// The id it gets if it is new.
-        proposed: ConversationId,
-        /// Its name.
-        name: String,
-        /// Whether a member may read what was before it joined.
-        history_open: bool,
-    },
+    CreateGroup(NewGroup),
     /// Makes an account, unless there is one of this name.
     EnsureAccount {
         /// Whose it is.
@@ -80,6 +70,15 @@ pub enum Chore {
         /// By whom, and why.
         release: Release,
     },
+    /// Writes a record of the audit, or the end of one that is there.
+    Audit(AuditRecord),
+    /// Drops the oldest records of the audit.
+    ForgetAudit {
+        /// Those from before this, in milliseconds since the Unix epoch.
+        before_ms: u64,
+        /// At most so many.
+        limit: u32,
+    },
     /// Drops ids that were made before this, by the time in them, the oldest first.
     ForgetIds {
         /// Milliseconds since the Unix epoch.
@@ -87,6 +86,23 @@ pub enum Chore {
         /// At most so many.
         limit: u32,
     },
+}
+
+/// A group that is to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewGroup {
+    /// Who asks.
+    pub creator: AccountId,
+    /// The id of the request.
+    pub message_id: ClientMessageId,
+    /// The id it gets if it is new.
+    pub proposed: ConversationId,
+    /// Its name.
+    pub name: String,
+    /// Whether a member may read what was before it joined.
+    pub history_open: bool,
+    /// With so many groups of its own the creator makes no other; 0: no limit.
+    pub owned_max: u32,
 }
 
 /// A member's marks of one conversation, both cumulative.
@@ -125,7 +141,7 @@ pub enum Done {
     Command(CommandDone),
     /// Of [`Chore::Media`].
     Media(MediaDone),
-    /// Of [`Chore::ForgetIds`]: so many.
+    /// Of [`Chore::ForgetIds`] and [`Chore::ForgetAudit`]: so many.
     Forgotten(u64),
     /// Of the others.
     Written,

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use prost::Message as _;
 use protocol::wire::{Account, AccountKind, CapabilityCard, Role};
-use protocol::{AccountId, ClientMessageId, ConversationId, Refusal};
+use protocol::{AccountId, Refusal};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{MySql, QueryBuilder, Row as _};
 
-use super::{ROWS_PER_STATEMENT_MAX, amend, commands, estops, media, search};
+use super::{ROWS_PER_STATEMENT_MAX, amend, audit, commands, create_group, estops, media, search};
 use crate::engine::{
     Chore, Done, EngineError, RaisedMark, conversation_id, integer, no_such_account, number,
     of_kind,
@@ -36,17 +36,9 @@ async fn carry_out(
     now_ms: u64,
 ) -> Result<Result<Done, Refusal>, EngineError> {
     match chore {
-        Chore::CreateGroup {
-            creator,
-            message_id,
-            proposed,
-            name,
-            history_open,
-        } => {
-            let request = (*creator, *message_id);
-            let row = (*proposed, &name[..], *history_open);
-            let group = create_group(connection, request, row, now_ms).await?;
-            Ok(Ok(Done::Group(group)))
+        Chore::CreateGroup(group) => {
+            let made = create_group::create(connection, group, now_ms).await?;
+            Ok(made.map(Done::Group))
         }
         Chore::EnsureAccount {
             fleet,
@@ -91,6 +83,13 @@ async fn carry_out(
             conversation,
             release,
         } => estops::release(connection, stops, *conversation, release, now_ms).await,
+        Chore::Audit(record) => {
+            audit::write(connection, record).await?;
+            Ok(Ok(Done::Written))
+        }
+        Chore::ForgetAudit { before_ms, limit } => Ok(Ok(Done::Forgotten(
+            audit::forget(connection, *before_ms, *limit).await?,
+        ))),
         Chore::ForgetIds {
             made_before_ms,
             limit,
@@ -98,41 +97,6 @@ async fn carry_out(
             amend::forget_ids(connection, *made_before_ms, *limit).await?
         )),
     }
-}
-
-async fn create_group(
-    connection: &mut MySqlConnection,
-    (creator, message_id): (AccountId, ClientMessageId),
-    (proposed, name, history_open): (ConversationId, &str, bool),
-    now_ms: u64,
-) -> Result<ConversationId, EngineError> {
-    let before =
-        sqlx::query("SELECT conversation FROM created_groups WHERE creator = ? AND message_id = ?")
-            .bind(integer(creator.0))
-            .bind(&message_id.as_bytes()[..])
-            .fetch_optional(&mut *connection)
-            .await?;
-    if let Some(row) = before {
-        return conversation_id(row.try_get(0)?);
-    }
-    sqlx::query("INSERT INTO created_groups (creator, message_id, conversation) VALUES (?, ?, ?)")
-        .bind(integer(creator.0))
-        .bind(&message_id.as_bytes()[..])
-        .bind(&proposed.as_bytes()[..])
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query(
-        "INSERT INTO conversations \
-         (id, head, membership, owner_epoch, name, history_open, created_at_ms) \
-         VALUES (?, 0, 0, 0, ?, ?, ?)",
-    )
-    .bind(&proposed.as_bytes()[..])
-    .bind(name)
-    .bind(history_open)
-    .bind(integer(now_ms))
-    .execute(&mut *connection)
-    .await?;
-    Ok(proposed)
 }
 
 async fn ensure_account(

@@ -79,6 +79,27 @@ impl CommandReaders for HostReaders {
         rows.into_iter().map(sql::command).collect()
     }
 
+    async fn commands_before(
+        &self,
+        issuer: AccountId,
+        before: &[u8],
+        limit: u32,
+    ) -> Result<Vec<Command>, EngineError> {
+        let before = if before.is_empty() {
+            &sql::LAST_ID
+        } else {
+            before
+        };
+        let issuer = integer(issuer.0);
+        let rows = sqlx::query_as(sql::COMMANDS_BEFORE)
+            .bind(before)
+            .bind(issuer)
+            .bind(issuer)
+            .bind(limit);
+        let rows: Vec<CommandRow> = self.all(rows).await?;
+        rows.into_iter().map(sql::command).collect()
+    }
+
     async fn reach(
         &self,
         account: AccountId,

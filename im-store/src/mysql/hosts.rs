@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::estop::Stop;
 use protocol::media::MediaId;
+use protocol::wire::internal::AuditRecord;
 use protocol::wire::{Account, Head, MediaItem, Membership, OutcomeCounts, OutcomeState};
 use protocol::{AccountId, ClientMessageId, ConversationId, SequenceNumber};
 
@@ -123,6 +124,15 @@ impl CommandReaders for MySqlReaders {
 
     async fn open_commands(&self, after: &[u8], limit: u32) -> Result<Vec<Command>, EngineError> {
         ask!(self, host => host.open_commands(after, limit))
+    }
+
+    async fn commands_before(
+        &self,
+        issuer: AccountId,
+        before: &[u8],
+        limit: u32,
+    ) -> Result<Vec<Command>, EngineError> {
+        ask!(self, host => host.commands_before(issuer, before, limit))
     }
 
     async fn reach(
@@ -269,6 +279,10 @@ impl Readers for MySqlReaders {
 
     async fn estops_of(&self, stops: &[ClientMessageId]) -> Result<Vec<Stop>, EngineError> {
         ask!(self, host => host.estops_of(stops))
+    }
+
+    async fn audit(&self, before: u64, limit: u32) -> Result<Vec<AuditRecord>, EngineError> {
+        ask!(self, host => host.audit(before, limit))
     }
 
     async fn robots(&self, after: AccountId, limit: u32) -> Result<Vec<Account>, EngineError> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::estop::Stop;
+use protocol::wire::internal::AuditRecord;
 use protocol::wire::{Account, Head, Membership};
 use protocol::{AccountId, ClientMessageId, ConversationId, SequenceNumber};
 use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlRow};
@@ -15,7 +16,7 @@ use super::backup::{generation, parted};
 use super::chores::{account, member};
 use super::lease::Lease;
 use super::pages::entries;
-use super::{estops, groups, lacking, search, session, within};
+use super::{audit, estops, groups, lacking, search, session, within};
 use crate::engine::{
     Described, EngineError, History, Lacking, LackingRows, MemberRows, Readers, conversation_id,
     integer, number,
@@ -346,6 +347,16 @@ impl Readers for HostReaders {
             found.extend(self.all(one).await?);
         }
         found.into_iter().map(rows::stop).collect()
+    }
+
+    async fn audit(&self, before: u64, limit: u32) -> Result<Vec<AuditRecord>, EngineError> {
+        within(READ_TIMEOUT, async {
+            let mut lease = Lease::take(&self.pool).await?;
+            let found = audit::list(&mut lease, before, limit).await?;
+            lease.give_back();
+            Ok(found)
+        })
+        .await
     }
 
     async fn robots(&self, after: AccountId, limit: u32) -> Result<Vec<Account>, EngineError> {

@@ -3,15 +3,14 @@
 
 use prost::Message as _;
 use protocol::wire::{Account, AccountKind, CapabilityCard, Role};
-use protocol::{AccountId, ClientMessageId, ConversationId, Refusal};
+use protocol::{AccountId, Refusal};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::many::{Many, ROWS_MAX};
-use super::{amend, commands, estops, execute, media, search};
+use super::{amend, audit, commands, create_group, estops, execute, media, search};
 use crate::engine::{
-    Chore, Done, EngineError, RaisedMark, conversation_id, integer, no_such_account, number,
-    of_kind,
+    Chore, Done, EngineError, RaisedMark, integer, no_such_account, number, of_kind,
 };
 use crate::rows;
 
@@ -51,16 +50,9 @@ async fn carry_out(
     now_ms: u64,
 ) -> Result<Result<Done, Refusal>, EngineError> {
     match chore {
-        Chore::CreateGroup {
-            creator,
-            message_id,
-            proposed,
-            name,
-            history_open,
-        } => {
-            let request = (*creator, *message_id);
-            let group = create_group(tx, request, *proposed, name, *history_open, now_ms).await?;
-            Ok(Ok(Done::Group(group)))
+        Chore::CreateGroup(group) => {
+            let made = create_group::create(tx, group, now_ms).await?;
+            Ok(made.map(Done::Group))
         }
         Chore::EnsureAccount {
             fleet,
@@ -103,48 +95,18 @@ async fn carry_out(
             conversation,
             release,
         } => estops::release(tx, stops, *conversation, release, now_ms).await,
+        Chore::Audit(record) => {
+            audit::write(tx, record).await?;
+            Ok(Ok(Done::Written))
+        }
+        Chore::ForgetAudit { before_ms, limit } => Ok(Ok(Done::Forgotten(
+            audit::forget(tx, *before_ms, *limit).await?,
+        ))),
         Chore::ForgetIds {
             made_before_ms,
             limit,
         } => Ok(Ok(amend::forget_ids(tx, *made_before_ms, *limit).await?)),
     }
-}
-
-async fn create_group(
-    tx: &mut SqliteConnection,
-    (creator, message_id): (AccountId, ClientMessageId),
-    proposed: ConversationId,
-    name: &str,
-    history_open: bool,
-    now_ms: u64,
-) -> Result<ConversationId, EngineError> {
-    let before =
-        sqlx::query("SELECT conversation FROM created_groups WHERE creator = ? AND message_id = ?")
-            .bind(integer(creator.0))
-            .bind(&message_id.as_bytes()[..])
-            .fetch_optional(&mut *tx)
-            .await?;
-    if let Some(row) = before {
-        return conversation_id(row.try_get(0)?);
-    }
-    sqlx::query(
-        "INSERT INTO conversations \
-         (id, head, membership, owner_epoch, name, history_open, created_at_ms) \
-         VALUES (?, 0, 0, 0, ?, ?, ?)",
-    )
-    .bind(&proposed.as_bytes()[..])
-    .bind(name)
-    .bind(history_open)
-    .bind(integer(now_ms))
-    .execute(&mut *tx)
-    .await?;
-    sqlx::query("INSERT INTO created_groups VALUES (?, ?, ?)")
-        .bind(integer(creator.0))
-        .bind(&message_id.as_bytes()[..])
-        .bind(&proposed.as_bytes()[..])
-        .execute(&mut *tx)
-        .await?;
-    Ok(proposed)
 }
 
 async fn ensure_account(

@@ -93,6 +93,28 @@ impl CommandReaders for SqliteReaders {
         rows.into_iter().map(sql::command).collect()
     }
 
+    async fn commands_before(
+        &self,
+        issuer: AccountId,
+        before: &[u8],
+        limit: u32,
+    ) -> Result<Vec<Command>, EngineError> {
+        let before = if before.is_empty() {
+            &sql::LAST_ID
+        } else {
+            before
+        };
+        let issuer = integer(issuer.0);
+        let rows: Vec<CommandRow> = sqlx::query_as(sql::COMMANDS_BEFORE)
+            .bind(before)
+            .bind(issuer)
+            .bind(issuer)
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await?;
+        rows.into_iter().map(sql::command).collect()
+    }
+
     async fn reach(
         &self,
         account: AccountId,

@@ -10,11 +10,15 @@
 //! checkpoint that fails (a full disk) fails no commit: the log grows until one succeeds.
 
 mod amend;
+#[path = "../sql/audit.rs"]
+mod audit;
 pub(crate) mod backup;
 mod batch;
 mod chores;
 mod command_readers;
 mod commands;
+#[path = "../sql/create_group.rs"]
+mod create_group;
 #[path = "../sql/estops.rs"]
 mod estops;
 mod many;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::estop::Stop;
+use protocol::wire::internal::AuditRecord;
 use protocol::wire::{Account, Head, Membership};
 use protocol::{AccountId, ClientMessageId, ConversationId, SequenceNumber};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
@@ -13,7 +14,7 @@ use sqlx::{QueryBuilder, Row as _, Sqlite};
 use super::backup::{generation, parted};
 use super::chores::{account, member};
 use super::pages::Pages;
-use super::{estops, options, search};
+use super::{audit, estops, options, search};
 use crate::engine::{
     Described, EngineError, History, Lacking, LackingRows, MemberRows, Readers, conversation_id,
     integer, number,
@@ -354,6 +355,10 @@ impl Readers for SqliteReaders {
             found.extend(row.map(rows::stop).transpose()?);
         }
         Ok(found)
+    }
+
+    async fn audit(&self, before: u64, limit: u32) -> Result<Vec<AuditRecord>, EngineError> {
+        audit::list(&mut *self.pool.acquire().await?, before, limit).await
     }
 
     async fn robots(&self, after: AccountId, limit: u32) -> Result<Vec<Account>, EngineError> {

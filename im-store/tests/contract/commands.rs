@@ -4,7 +4,7 @@ use im_store::command::{
     Command, CommandChore, CommandDone, CommandReaders as _, NOT_BEGUN, Opened, Opening, Report,
     Settled, Targets,
 };
-use im_store::engine::{Chore, Done};
+use im_store::engine::{Chore, Done, NewGroup};
 use im_store::reports::REPORTS_TOGETHER_MAX;
 use im_store::shard::{Append, MemberChange, Ruled};
 use im_store::writer::Writer;
@@ -12,6 +12,7 @@ use protocol::command::CommandKey;
 use protocol::wire::{AccountKind, EntryKind, OutcomeState, Priority, Role};
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, Rights};
 
+use crate::audit::commands_are_listed;
 use crate::backend::Backend;
 use crate::writer::{NOW_MS, start};
 
@@ -197,6 +198,7 @@ pub(crate) async fn outcomes_only_move_forward(backend: &impl Backend) {
     settle(&writer, vec![report(&key("1"), 7, OutcomeState::Finished)]).await;
     assert_eq!(chore(&writer, close()).await, Ok(CommandDone::Closed(true)));
     assert_eq!(readers.open_commands(&[], 9).await.unwrap(), []);
+    commands_are_listed(&readers).await;
     let ended = [
         (7, OutcomeState::Finished),
         (8, OutcomeState::Failed),
@@ -293,13 +295,14 @@ async fn group_of_two(writer: &Writer) -> ConversationId {
     }
     let group = ConversationId::group(5);
     let message_id = ClientMessageId::new(NOW_MS, [9; 10]);
-    let row = Chore::CreateGroup {
+    let row = Chore::CreateGroup(NewGroup {
         creator: AccountId(1),
         message_id,
         proposed: group,
         name: "仓库".into(),
         history_open: false,
-    };
+        owned_max: 0,
+    });
     writer.chore(row).await.unwrap();
     let joins = [(1, Role::Owner), (7, Role::Member)];
     let joins = joins.map(|(account, role)| MemberChange::Joins(AccountId(account), role));

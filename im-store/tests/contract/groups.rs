@@ -1,11 +1,11 @@
 //! Groups on a real database: roles, names, attributes and ends are there when it is opened again.
 
 use bytes::Bytes;
-use im_store::engine::{Described, Readers as _};
+use im_store::engine::{Chore, Described, Done, NewGroup, Readers as _};
 use im_store::read::{self, Entitlement};
 use im_store::shard::{Append, GroupChange, MemberChange};
 use protocol::wire::{EntryKind, GroupDescription, Role};
-use protocol::{AccountId, ConversationId, ErrorCode, Rights, Roles};
+use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Rights, Roles};
 
 use crate::backend::Backend;
 use crate::writer::{NOW_MS, history, make_group, start, text};
@@ -42,6 +42,39 @@ async fn description(
         panic!("{described:?}");
     };
     *description
+}
+
+pub(crate) async fn an_account_owns_so_many_groups_and_no_more(backend: &impl Backend) {
+    let (writer, _task) = start(backend).await;
+    let made = async |n: u8| {
+        let row = NewGroup {
+            creator: AccountId(1),
+            message_id: ClientMessageId::new(NOW_MS, [n; 10]),
+            proposed: ConversationId::group(n.into()),
+            name: "演示".into(),
+            history_open: false,
+            owned_max: 2,
+        };
+        let group = ConversationId::group(n.into());
+        let Done::Group(made) = writer.chore(Chore::CreateGroup(row)).await? else {
+            panic!("no group");
+        };
+        assert_eq!(made, group);
+        let owner = changing(group, n.into(), vec![joins(1, Role::Owner)]);
+        writer.append(owner).await.map(|_| group)
+    };
+    let first = made(1).await.unwrap();
+    made(2).await.unwrap();
+    assert_eq!(made(3).await.unwrap_err().code, ErrorCode::LimitReached);
+    // A repeat makes none.
+    assert_eq!(made(1).await.unwrap(), first);
+    let end = GroupChange {
+        dissolves: true,
+        ..GroupChange::default()
+    };
+    writer.append(regrouping(first, 9, end)).await.unwrap();
+    made(3).await.unwrap();
+    assert_eq!(made(4).await.unwrap_err().code, ErrorCode::LimitReached);
 }
 
 pub(crate) async fn roles_names_and_attributes_are_kept(backend: &impl Backend) {

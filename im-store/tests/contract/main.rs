@@ -2,6 +2,7 @@
 //! any [`backend::Backend`]; what only a server can do to a store is in `faults`.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod audit;
 mod backend;
 mod backup;
 mod clock;
@@ -82,6 +83,7 @@ contract! {
     groups:
         roles_names_and_attributes_are_kept,
         the_last_owner_stays,
+        an_account_owns_so_many_groups_and_no_more,
         a_dissolved_group_is_read_and_not_added_to;
     search:
         words_are_found_where_they_were_said,
@@ -128,6 +130,9 @@ contract! {
         there_is_no_backup_of_nothing;
     generations:
         what_is_said_of_another_history_is_not_taken_for_this_one;
+    audit:
+        a_record_is_written_once_and_ends_once,
+        the_oldest_records_go_and_nothing_else;
     estops:
         a_stop_is_latched_once_and_released_once,
         only_who_is_there_releases_and_a_release_may_come_first,

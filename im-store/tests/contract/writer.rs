@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use im_store::cache::{Cache, Kept};
-use im_store::engine::{Chore, Done, Engine, History, RaisedMark, Readers};
+use im_store::engine::{Chore, Done, Engine, History, NewGroup, RaisedMark, Readers};
 use im_store::read::{self, Entitlement, Span};
 use im_store::shard::{Append, ConversationState, MemberChange, Ruled};
 use im_store::stream;
@@ -139,13 +139,14 @@ pub(crate) async fn a_retry_after_a_restart_is_the_same_message_and_history_is_s
 }
 
 pub(crate) async fn make_group(writer: &Writer, id: u64, proposed: u64) -> ConversationId {
-    let chore = Chore::CreateGroup {
+    let chore = Chore::CreateGroup(NewGroup {
         creator: AccountId(1),
         message_id: ClientMessageId::new(NOW_MS, [id.to_be_bytes()[7]; 10]),
         proposed: ConversationId::group(proposed),
         name: "演示".into(),
         history_open: false,
-    };
+        owned_max: 0,
+    });
     let Done::Group(group) = writer.chore(chore).await.unwrap() else {
         panic!("no group");
     };

@@ -166,6 +166,9 @@ pub struct CreateConversation {
     pub client_message_id: ::prost::bytes::Bytes,
     #[prost(message, repeated, tag = "6")]
     pub members: ::prost::alloc::vec::Vec<super::super::v1::MemberChange>,
+    /// With so many groups of its own the creator makes no other; 0: no limit.
+    #[prost(uint32, tag = "7")]
+    pub owned_max: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ConversationCreated {
@@ -356,6 +359,90 @@ pub struct StoreTakeEpoch {
     pub account_id: u64,
     #[prost(message, optional, tag = "2")]
     pub take: ::core::option::Option<super::super::v1::TakeEpoch>,
+}
+/// Method 168: writes a record, or what became of one that was written before. Answered with nothing.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditRecord {
+    /// Rises with time.
+    #[prost(uint64, tag = "1")]
+    pub audit_id: u64,
+    #[prost(uint64, tag = "2")]
+    pub at_ms: u64,
+    #[prost(uint64, tag = "3")]
+    pub account_id: u64,
+    /// What was asked, "group.create", and of what: the id of a group, the key of a command.
+    #[prost(string, tag = "4")]
+    pub action: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub target: ::prost::alloc::string::String,
+    /// The body of the request, as far as it is kept.
+    #[prost(string, tag = "6")]
+    pub request: ::prost::alloc::string::String,
+    /// Where it came from.
+    #[prost(string, tag = "7")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(enumeration = "AuditState", tag = "8")]
+    pub state: i32,
+    /// The code of the refusal, as a number, and its message.
+    #[prost(int32, tag = "9")]
+    pub code: i32,
+    #[prost(string, tag = "10")]
+    pub message: ::prost::alloc::string::String,
+}
+/// Method 169: the records before this one, the newest first; 0: from the newest.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListAudit {
+    #[prost(uint64, tag = "1")]
+    pub before_audit_id: u64,
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AuditPage {
+    #[prost(message, repeated, tag = "1")]
+    pub records: ::prost::alloc::vec::Vec<AuditRecord>,
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+/// Method 170: commands with a lesser id than this, those with the newest plans first.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCommands {
+    /// 0: of everybody.
+    #[prost(uint64, tag = "1")]
+    pub issuer: u64,
+    /// 16 bytes, or none.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub before_id: ::prost::bytes::Bytes,
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CommandList {
+    #[prost(message, repeated, tag = "1")]
+    pub commands: ::prost::alloc::vec::Vec<ListedCommand>,
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListedCommand {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub command_id: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "2")]
+    pub key: ::core::option::Option<super::super::v1::CommandKey>,
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
+    #[prost(uint64, tag = "4")]
+    pub issuer: u64,
+    #[prost(string, tag = "5")]
+    pub action: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "6")]
+    pub deadline_at_ms: u64,
+    #[prost(uint64, tag = "7")]
+    pub created_at_ms: u64,
+    #[prost(bool, tag = "8")]
+    pub is_cancelled: bool,
+    #[prost(message, optional, tag = "9")]
+    pub counts: ::core::option::Option<super::super::v1::OutcomeCounts>,
 }
 /// Methods 307 (to the router) and 326 (to a gateway), a notice: one frame for the sessions of these
 /// accounts. A hint: whoever sends it repeats it, or is asked.
@@ -666,6 +753,39 @@ pub struct ListMediaRecords {
     pub account_id: u64,
     #[prost(message, optional, tag = "2")]
     pub list: ::core::option::Option<super::super::v1::ListMedia>,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AuditState {
+    Unspecified = 0,
+    /// It was begun, and nobody knows what became of it.
+    Begun = 1,
+    Done = 2,
+    Refused = 3,
+}
+impl AuditState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "AUDIT_STATE_UNSPECIFIED",
+            Self::Begun => "AUDIT_STATE_BEGUN",
+            Self::Done => "AUDIT_STATE_DONE",
+            Self::Refused => "AUDIT_STATE_REFUSED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AUDIT_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "AUDIT_STATE_BEGUN" => Some(Self::Begun),
+            "AUDIT_STATE_DONE" => Some(Self::Done),
+            "AUDIT_STATE_REFUSED" => Some(Self::Refused),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::error::decode_body;
-use protocol::estop::{Scope, Stop};
+use protocol::estop::{self, Scope, Stop};
 use protocol::limits::ESTOP_MISSING_PER_PAGE_MAX;
 use protocol::wire::internal::EstopTargets;
 use protocol::wire::{AccountKind, EstopMissing, EstopPage, EstopStatus, ListEstops};
@@ -30,13 +30,7 @@ impl Gateway {
         body: Bytes,
     ) -> Result<Bytes, Refusal> {
         let asked: ListEstops = decode_body(body)?;
-        match kind {
-            AccountKind::Operator | AccountKind::Planner => {}
-            AccountKind::Robot | AccountKind::Unspecified => {
-                let why = "operators and planners see which emergency stops are in force";
-                return Err(Refusal::new(ErrorCode::Forbidden, why));
-            }
-        }
+        estop::may_see(kind)?;
         if asked.stop_id.is_empty() {
             let statuses = self.estops.lock().statuses();
             return Ok(rpc::encode(&EstopPage {

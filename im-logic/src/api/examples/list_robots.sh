@@ -1,0 +1,2 @@
+curl --silent --show-error --cacert "$CA" --header "Authorization: Bearer $TOKEN" \
+  "$API/admin/v1/robots?limit=20"
