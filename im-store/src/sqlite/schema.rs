@@ -8,7 +8,7 @@ use crate::backup::{Column, ColumnKind, Table};
 use crate::engine::EngineError;
 
 /// What leads from each version to the next, beginning with an empty file.
-pub(super) const MIGRATIONS: [&str; 9] = [
+pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
