@@ -7,11 +7,11 @@ use deploy::authority::FLEET;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use prost::Message as _;
 use protocol::kind::method;
-use protocol::wire::internal::EnsureAccount;
-use protocol::wire::{Account, AccountKind};
+use protocol::wire::internal::{EnsureAccount, SetCapabilities};
+use protocol::wire::{Account, AccountKind, CapabilityCard};
 use service_kit::config::InternalTlsConfig;
 use service_kit::drain::Drain;
-use service_kit::rpc::{self, LinkConfig};
+use service_kit::rpc::{self, Link, LinkConfig};
 use service_kit::tls;
 
 use crate::cluster::Cluster;
@@ -35,19 +35,7 @@ pub async fn robots(
     accounts: usize,
 ) -> anyhow::Result<Vec<AccountId>> {
     let drain = Drain::new();
-    let files = cluster.authority().tier_certificate("im-logic");
-    let own = InternalTlsConfig {
-        ca: cluster.authority().internal_ca(),
-        certificate: files.certificate,
-        key: files.key,
-    };
-    let store = LinkConfig {
-        name: "im-store",
-        address: cluster.run_file()?.addresses.store.to_string(),
-        tls: tls::internal_client(&own)?,
-    };
-    let (link, _notices) = rpc::connect(store, drain.clone());
-    link.up().await;
+    let link = link(cluster, &drain).await?;
     let made = stream::iter(1..=accounts as u64)
         .map(|n| {
             let ask = EnsureAccount {
@@ -67,4 +55,52 @@ pub async fn robots(
         .await?;
     drain.start();
     Ok(made)
+}
+
+/// Gives each of them a card.
+///
+/// # Errors
+/// When the store cannot be reached or refuses.
+pub async fn declare(
+    cluster: &Cluster,
+    robots: &[AccountId],
+    card: impl Fn(usize) -> CapabilityCard,
+) -> anyhow::Result<()> {
+    let drain = Drain::new();
+    let link = link(cluster, &drain).await?;
+    stream::iter(robots.iter().enumerate())
+        .map(|(n, robot)| {
+            let set = SetCapabilities {
+                account_id: robot.0,
+                capabilities: Some(card(n)),
+            };
+            let answer = link.call(method::SET_CAPABILITIES, rpc::encode(&set), ANSWER_WITHIN);
+            async move {
+                answer.await?;
+                anyhow::Ok(())
+            }
+        })
+        .buffered(TOGETHER_MAX)
+        .try_collect::<Vec<()>>()
+        .await?;
+    drain.start();
+    Ok(())
+}
+
+/// To the cluster's store, as the logic tier.
+async fn link(cluster: &Cluster, drain: &Drain) -> anyhow::Result<Link> {
+    let files = cluster.authority().tier_certificate("im-logic");
+    let own = InternalTlsConfig {
+        ca: cluster.authority().internal_ca(),
+        certificate: files.certificate,
+        key: files.key,
+    };
+    let store = LinkConfig {
+        name: "im-store",
+        address: cluster.run_file()?.addresses.store.to_string(),
+        tls: tls::internal_client(&own)?,
+    };
+    let (link, _notices) = rpc::connect(store, drain.clone());
+    link.up().await;
+    Ok(link)
 }

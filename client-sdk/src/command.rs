@@ -27,6 +27,18 @@ pub enum Targets {
     Robots(Vec<AccountId>),
     /// The robots of this group, as they are when the command is stored.
     Group(ConversationId),
+    /// Any so many robots that meet a condition, as [`Client::query_robots`] has it; 0: all of them.
+    /// Those that are online and have nothing to do come first. Who they are is decided when the
+    /// command is stored, and a repeat goes to the same.
+    Any {
+        /// The condition.
+        query: String,
+        /// Among the members of this group; `None`: among all that the sender shares a group with.
+        group: Option<ConversationId>,
+        /// How many. Fewer that meet the condition are refused with
+        /// [`ErrorCode::Query`](crate::ErrorCode::Query), which says how many there are.
+        count: u32,
+    },
 }
 
 /// A command to send.
@@ -135,22 +147,31 @@ impl Client {
     /// command, and then the watch tells what has become of it.
     pub async fn send_command(&self, command: NewCommand) -> Result<CommandWatch, Error> {
         let limit_ms = u64::try_from(command.time_limit.as_millis()).unwrap_or(u64::MAX);
-        let (targets, group_id) = match command.targets {
-            Targets::Robots(robots) => (
-                robots.iter().map(|robot| robot.0).collect(),
-                bytes::Bytes::new(),
-            ),
-            Targets::Group(group) => (Vec::new(), group.to_bytes()),
-        };
-        let request = wire::SendCommand {
+        let mut request = wire::SendCommand {
             key: Some(command.key.to_wire()),
             epoch: command.epoch,
-            targets,
-            group_id,
             action: command.action,
             arguments_json: command.arguments_json,
             deadline_at_ms: self.server_time_ms().saturating_add(limit_ms),
+            ..wire::SendCommand::default()
         };
+        match command.targets {
+            Targets::Robots(robots) => {
+                request.targets = robots.iter().map(|robot| robot.0).collect();
+            }
+            Targets::Group(group) => request.group_id = group.to_bytes(),
+            Targets::Any {
+                query,
+                group,
+                count,
+            } => {
+                request.selection = Some(wire::RobotSelection {
+                    query,
+                    group_id: group.map_or_else(bytes::Bytes::new, ConversationId::to_bytes),
+                    count,
+                });
+            }
+        }
         // From before it is stored, so that nothing is missed.
         let mut watch = CommandWatch::new(self.clone(), command.key);
         let sent: wire::CommandSent = self.request(kind::SEND_COMMAND, &request).await?;

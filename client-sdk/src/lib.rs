@@ -11,7 +11,7 @@
 //! [`estop`]; the pure
 //! machines `inbox` (and `ahead`, which reads pages before it wants them), `outbox`, `scribe` (what is written into the [`journal`]), `requests` and
 //! `marks`; `engine`, which joins them; `connection` and `driver`, the shell around it; then
-//! [`command`] and [`orders`]; [`media`]; [`robot`] and [`testing`].
+//! [`command`] and [`orders`]; [`registry`]; [`media`]; [`robot`] and [`testing`].
 
 pub mod config;
 pub mod error;
@@ -44,6 +44,7 @@ mod tls;
 
 pub mod media;
 pub mod orders;
+pub mod registry;
 pub mod robot;
 #[cfg(feature = "simulation")]
 pub mod simulation;
@@ -52,7 +53,8 @@ pub mod testing;
 pub use protocol;
 pub use protocol::content::{self, Content, References};
 pub use protocol::wire::{
-    AccountKind, ActionSpec, CapabilityCard, EntryKind, MarkKind, Priority, Role, StepState,
+    AccountKind, ActionParameter, ActionSpec, BlockingType, Capability, CapabilityCard, EntryKind,
+    Fact, MarkKind, Priority, QueryFault, Role, StepState, TypedAttribute, ValueDataType,
 };
 pub use protocol::{
     AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber, SessionId,
@@ -75,4 +77,5 @@ pub use message::{
     Receipt, Relation, new_message_id,
 };
 pub use orders::{NotBegun, Order, OrderLedger, Orders};
+pub use registry::{FoundRobot, LiveValue, LiveValues, RobotChange, RobotPage, RobotWatch};
 pub use robot::{ActionContext, ActionError, Robot};

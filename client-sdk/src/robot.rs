@@ -54,6 +54,8 @@ pub struct Robot {
     client: Client,
     events: Events,
     model: String,
+    /// What it declares beside its model and its actions.
+    card: CapabilityCard,
     actions: HashMap<String, Action>,
     observers: Vec<Observer>,
     stop: Stop,
@@ -135,6 +137,7 @@ impl Robot {
             client,
             events,
             model,
+            card: CapabilityCard::default(),
             actions: HashMap::new(),
             observers: Vec::new(),
             stop: Stop::default(),
@@ -155,6 +158,13 @@ impl Robot {
     {
         let action = Action::new(name, handler);
         self.actions.insert(name.to_owned(), action);
+        self
+    }
+
+    /// Declares capabilities and attributes, and models of its actions: the preconditions and
+    /// effects of those that have a handler by the same name.
+    pub fn declare(&mut self, card: CapabilityCard) -> &mut Self {
+        self.card = card;
         self
     }
 
@@ -204,11 +214,27 @@ impl Robot {
     /// What the robot declares of itself.
     #[must_use]
     pub fn capabilities(&self) -> CapabilityCard {
-        let mut actions: Vec<_> = self.actions.values().map(|a| a.spec.clone()).collect();
+        let modelled = |name: &str| self.card.actions.iter().find(|its| its.name == name);
+        let own = self.actions.values().map(|action| {
+            let spec = &action.spec;
+            let Some(model) = modelled(&spec.name) else {
+                return spec.clone();
+            };
+            // The model says what the handler's type cannot, and the type what is true of it.
+            let mut both = model.clone();
+            both.arguments_schema_json
+                .clone_from(&spec.arguments_schema_json);
+            if both.description.is_empty() {
+                both.description.clone_from(&spec.description);
+            }
+            both
+        });
+        let mut actions: Vec<_> = own.collect();
         actions.sort_by(|a, b| a.name.cmp(&b.name));
         CapabilityCard {
             model: self.model.clone(),
             actions,
+            ..self.card.clone()
         }
     }
 

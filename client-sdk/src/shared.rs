@@ -22,6 +22,7 @@ use crate::journal::JournalError;
 use crate::marks::Marks;
 use crate::message::Receipt;
 use crate::outbox::Letter;
+use crate::registry::RobotNews;
 use crate::requests::Request;
 
 /// Shared by value; every lock is held for a few instructions and never across an await.
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     wants_probe: AtomicBool,
     /// What is pushed of commands and orders.
     pub(crate) commands: News,
+    /// What is pushed of watched queries.
+    pub(crate) robots: RobotNews,
     /// The present session, for whoever waits for the next; 0: none; `u64::MAX`: the client has
     /// ended.
     pub(crate) sessions: watch::Sender<u64>,
@@ -76,6 +79,7 @@ impl Shared {
             stops_to_go: Mutex::default(),
             wants_probe: AtomicBool::new(false),
             commands: News::default(),
+            robots: RobotNews::default(),
             sessions: watch::channel(0).0,
             session: AtomicU64::new(0),
             gateway: Mutex::default(),

@@ -1,11 +1,11 @@
-//! `swarm robot`, `swarm sessions`, `swarm cluster` and `swarm audit`: what the administration API
+//! `swarm robot list` without a condition, `swarm sessions`, `swarm cluster` and `swarm audit`: what the administration API
 //! shows, as tables for people, and as JSON as it answered.
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde_json::Value;
 
 use crate::access::Access;
-use crate::api::{self, Api, cell, more, rows, text};
+use crate::api::{Api, cell, more, rows, text};
 use crate::screen;
 use crate::state::State;
 use crate::table::table;
@@ -15,33 +15,17 @@ use crate::table::table;
 pub struct Page {
     /// How many are listed; 0: all
     #[arg(long, default_value_t = 100)]
-    limit: u32,
+    pub(crate) limit: u32,
     /// From the next page on, as the last one said
     #[arg(long, value_name = "CURSOR", default_value = "")]
-    after: String,
-}
-
-/// What to do with robots.
-#[derive(Debug, Subcommand)]
-pub enum RobotCommand {
-    /// Lists all robots, with what they declare and whether they are online
-    List {
-        /// Which of them.
-        #[command(flatten)]
-        page: Page,
-    },
-    /// Shows one robot and what it is able to do
-    Show {
-        /// Its name
-        name: String,
-    },
+    pub(crate) after: String,
 }
 
 /// What is shown.
 #[derive(Debug)]
 pub enum Shown {
     /// Robots.
-    Robots(RobotCommand),
+    Robots(Page),
     /// Who is online.
     Sessions(Page),
     /// The processes.
@@ -69,13 +53,9 @@ type People = fn(&Value) -> String;
 
 async fn ask(api: &mut Api, shown: Shown) -> anyhow::Result<(Value, People)> {
     Ok(match shown {
-        Shown::Robots(RobotCommand::List { page }) => {
+        Shown::Robots(page) => {
             let of = (&page.after[..], page.limit);
             (api.list("robots", "robots", of).await?, robots)
-        }
-        Shown::Robots(RobotCommand::Show { name }) => {
-            let path = format!("robots/{}", api::encoded(&name));
-            (api.get(&path).await?, robot)
         }
         Shown::Sessions(page) => {
             let of = (&page.after[..], page.limit);
@@ -103,20 +83,6 @@ fn robots(page: &Value) -> String {
         ]
     });
     table(["account", "name", "online", "model", "actions"], all) + &more(page)
-}
-
-fn robot(robot: &Value) -> String {
-    let mut words = format!(
-        "{} {}\nonline: {}\nmodel: {}\n",
-        cell(robot, "account_id"),
-        cell(robot, "name"),
-        online(robot),
-        cell(robot, "model"),
-    );
-    let names = ["name", "description", "arguments_schema"];
-    let actions = rows(robot, "actions").map(|action| names.map(|name| cell(action, name)));
-    words += &table(["action", "description", "arguments"], actions);
-    words
 }
 
 fn online(robot: &Value) -> String {

@@ -1,4 +1,6 @@
 //! The command line: what may be asked, and which module does it.
+//!
+//! Longer than 400 lines: it is one table.
 
 mod options;
 
@@ -19,10 +21,12 @@ use crate::group::GroupCommand;
 use crate::media::MediaOptions;
 use crate::ports::PortOptions;
 use crate::provider::{self, ProviderCommand};
+use crate::robot::RobotCommand;
 use crate::search::SearchOptions;
 use crate::up::UpOptions;
 use crate::{
-    access, backup, chat, command, demo, estop, fleet, group, media, process, search, up, upkeep,
+    access, backup, chat, command, demo, estop, fleet, group, media, process, robot, search, up,
+    upkeep,
 };
 
 /// A development cluster on this machine: starts it, watches it, talks to it, shows it at work.
@@ -171,6 +175,21 @@ pub enum Command {
     },
     /// Sends, fetches, lists and collects images, video, maps and logs
     Media(MediaOptions),
+    /// Says which robots can do what
+    Robot {
+        /// What.
+        #[command(subcommand)]
+        command: RobotCommand,
+        /// Print JSON
+        #[arg(long, global = true)]
+        json: bool,
+        /// Who.
+        #[command(flatten)]
+        operator: OperatorOption,
+        /// Where.
+        #[command(flatten)]
+        state: StateOption,
+    },
     /// Lets simulated robots wait for work in a group until Ctrl-C: the world for `swarm chat`
     Robots {
         /// The name of the group; made, with the planner, when there is none
@@ -271,6 +290,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
     tokio::runtime::Runtime::new()?.block_on(run_async(command))
 }
 
+#[allow(clippy::too_many_lines, reason = "one line for each command")]
 async fn run_async(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up {
@@ -323,6 +343,12 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
             state,
         } => command::run(&state.folder(), &operator.operator, command).await,
         Command::Media(options) => media::run(options).await,
+        Command::Robot {
+            command,
+            json,
+            operator,
+            state,
+        } => robot::run(&state.folder(), &operator.operator, command, json).await,
         Command::Robots {
             group,
             fleet,

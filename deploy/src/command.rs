@@ -71,12 +71,18 @@ pub struct SendOptions {
         long,
         value_name = "NAME",
         conflicts_with = "robots",
-        required_unless_present = "robots"
+        required_unless_present_any = ["robots", "condition"]
     )]
     group: Option<String>,
     /// To these robots
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     robots: Vec<String>,
+    /// To robots that meet a condition, of the group if one is given: "battery > 20"
+    #[arg(long = "where", value_name = "EXPR", conflicts_with = "robots")]
+    condition: Option<String>,
+    /// To any so many of them; 0: all
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "condition")]
+    count: u32,
     /// How they are to do it, in JSON
     #[arg(long, value_name = "JSON", default_value = "{}")]
     arguments: String,
@@ -133,16 +139,20 @@ async fn send(api: &mut Api, options: SendOptions) -> anyhow::Result<()> {
         "arguments": arguments,
         "within_ms": options.within * 1000,
     });
-    match &options.group {
-        Some(group) => command["group"] = group::find(api, group).await?.into(),
-        None => {
-            let names = options.robots.len();
-            ensure!(
-                names <= COMMAND_TARGETS_MAX,
-                "at most {COMMAND_TARGETS_MAX} robots by name; use --group"
-            );
-            command["robots"] = options.robots.into();
-        }
+    if let Some(group) = &options.group {
+        command["group"] = group::find(api, group).await?.into();
+    }
+    if let Some(condition) = options.condition {
+        command["where"] = condition.into();
+        command["count"] = options.count.into();
+    }
+    if !options.robots.is_empty() {
+        let names = options.robots.len();
+        ensure!(
+            names <= COMMAND_TARGETS_MAX,
+            "at most {COMMAND_TARGETS_MAX} robots by name; use --group"
+        );
+        command["robots"] = options.robots.into();
     }
     let sent = api.post("commands", &command).await?;
     let robots = number(&sent, "robots");

@@ -41,6 +41,7 @@ pub mod command;
 pub mod group;
 pub mod media;
 pub mod render;
+pub mod robot;
 pub mod search;
 pub mod table;
 

@@ -1,13 +1,11 @@
 //! Accounts by name, and what robots declare that they are able to do.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use prost::Message as _;
 use protocol::kind::method;
-use protocol::limits::{
-    CAPABILITY_CARD_BYTES_MAX, FIND_ACCOUNTS_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
-};
+use protocol::limits::{FIND_ACCOUNTS_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
 use protocol::wire::internal::{AccountList, LookUpAccounts, SetCapabilities};
 use protocol::wire::{Account, AccountsFound, Announce, Announced, CapabilityCard, FindAccounts};
 use protocol::{ErrorCode, Refusal};
@@ -17,9 +15,6 @@ use crate::directory::{ACCOUNTS_PER_QUESTION_MAX, Directory, Profile};
 use crate::events;
 use crate::permission::{self, Action};
 use crate::store::{Caller, Deadline, Store, To};
-
-/// The longest name of an action, in characters.
-const ACTION_NAME_CHARS_MAX: usize = 64;
 
 /// Finds accounts, and keeps capability cards.
 #[derive(Debug)]
@@ -126,34 +121,14 @@ impl Accounts {
     }
 }
 
-/// What a planner reads must be readable: names that name, schemas that are JSON objects.
+/// What a planner reads must be readable: schemas are JSON objects.
 fn check(card: &CapabilityCard) -> Result<(), Refusal> {
-    let bytes = card.encoded_len();
-    if bytes > CAPABILITY_CARD_BYTES_MAX {
-        return Err(Refusal::new(
-            ErrorCode::LimitReached,
-            format!(
-                "capabilities: {bytes} bytes, and at most {CAPABILITY_CARD_BYTES_MAX} are allowed"
-            ),
-        ));
-    }
-    let mut names = BTreeSet::new();
+    protocol::card::check(card)?;
     for action in &card.actions {
-        let name = action.name.as_str();
-        let is_name = |c: char| c.is_alphanumeric() || "._-".contains(c);
-        let chars = name.chars().count();
-        if chars == 0 || chars > ACTION_NAME_CHARS_MAX || !name.chars().all(is_name) {
-            return Err(Refusal::bad_request(format!(
-                "capabilities: an action's name is 1 to {ACTION_NAME_CHARS_MAX} letters, digits, \
-                 `.`, `_` and `-`"
-            )));
+        let (name, schema) = (&action.name, &action.arguments_schema_json);
+        if schema.is_empty() && !action.parameters.is_empty() {
+            continue;
         }
-        if !names.insert(name) {
-            return Err(Refusal::bad_request(format!(
-                "capabilities: two actions are named `{name}`"
-            )));
-        }
-        let schema = &action.arguments_schema_json;
         serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(schema).map_err(
             |error| {
                 Refusal::bad_request(format!(
@@ -178,6 +153,7 @@ fn too_many_names() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::limits::{CAPABILITY_CARD_BYTES_MAX, CARD_NAME_CHARS_MAX};
     use protocol::wire::ActionSpec;
 
     fn card(actions: &[(&str, &str)]) -> CapabilityCard {
@@ -185,10 +161,12 @@ mod tests {
             name: (*name).into(),
             description: "抬起一个箱子".into(),
             arguments_schema_json: (*schema).into(),
+            ..ActionSpec::default()
         });
         CapabilityCard {
             model: "forklift-2t".into(),
             actions: actions.collect(),
+            ..CapabilityCard::default()
         }
     }
 
@@ -212,7 +190,7 @@ mod tests {
 
     #[test]
     fn other_cards_are_refused() {
-        let long = "x".repeat(ACTION_NAME_CHARS_MAX + 1);
+        let long = "x".repeat(CARD_NAME_CHARS_MAX + 1);
         let deep = "[".repeat(20_000);
         for bad in [
             &[("", "{}")][..],

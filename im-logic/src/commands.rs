@@ -4,6 +4,8 @@
 //! that stores a command. Not here: what a robot may say of its own orders, which is whatever the
 //! store has an outcome for.
 
+mod selected;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,6 +31,7 @@ use service_kit::rpc;
 use crate::directory::Directory;
 use crate::members::Members;
 use crate::permission::{self, Action};
+use crate::registry::Registry;
 use crate::store::{Caller, Store, To};
 
 /// Sends commands, and answers what is asked of them.
@@ -37,6 +40,7 @@ pub struct Commands {
     directory: Arc<Directory>,
     members: Arc<Members>,
     store: Store,
+    registry: Arc<Registry>,
 }
 
 /// Whether an account may see and cancel a command: its issuer, and whoever may with those of others.
@@ -50,11 +54,17 @@ fn may_supervise(caller: AccountKind, is_issuer: bool) -> Result<(), Refusal> {
 impl Commands {
     /// Over these.
     #[must_use]
-    pub const fn new(directory: Arc<Directory>, members: Arc<Members>, store: Store) -> Self {
+    pub const fn new(
+        directory: Arc<Directory>,
+        members: Arc<Members>,
+        store: Store,
+        registry: Arc<Registry>,
+    ) -> Self {
         Self {
             directory,
             members,
             store,
+            registry,
         }
     }
 
@@ -66,6 +76,9 @@ impl Commands {
         let kind = self.kind(caller).await?;
         // First what needs no question to the store.
         permission::check_kind(Action::SendCommand, kind)?;
+        if send.selection.is_some() {
+            return self.send_to_any(caller, key, send).await;
+        }
         self.check_reach(caller, &send).await?;
         let open = OpenCommand {
             issuer: caller.account.0,
@@ -262,9 +275,14 @@ fn check_command(send: &SendCommand, now_ms: u64) -> Result<CommandKey, Refusal>
         &send.arguments_json,
         COMMAND_ARGUMENTS_BYTES_MAX,
     )?;
-    if send.targets.is_empty() == send.group_id.is_empty() {
+    let given = [
+        !send.targets.is_empty(),
+        !send.group_id.is_empty(),
+        send.selection.is_some(),
+    ];
+    if given.into_iter().filter(|given| *given).count() != 1 {
         return Err(Refusal::bad_request(
-            "targets, group_id: either accounts or a group",
+            "targets, group_id, selection: one of accounts, a group, or a condition",
         ));
     }
     if send.targets.len() > COMMAND_TARGETS_MAX {

@@ -242,3 +242,28 @@ pub(crate) fn administered(caller: Caller, record: &AuditRecord) {
     tracing::info!(audit = record.audit_id, account = caller.account.0, action = %record.action,
         target = %record.target, state, code = record.code, "administered");
 }
+
+pub(crate) fn live_said() {
+    metrics::counter!("im_logic_live_said_total").increment(1);
+}
+
+/// What robots say live is missing for now.
+pub(crate) fn router_not_heard() {
+    metrics::counter!("im_logic_routers_not_heard_total").increment(1);
+    tracing::debug!("a router does not say what is live");
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bounded far below 2^52")]
+pub(crate) fn watches(watches: usize) {
+    metrics::gauge!("im_logic_robot_watches").set(watches as f64);
+}
+
+pub(crate) fn watches_expired(expired: usize) {
+    metrics::counter!("im_logic_robot_watches_expired_total").increment(expired as u64);
+}
+
+/// A hint that is not told shows in the next one, or when the watch is renewed.
+pub(crate) fn watcher_told(told: bool) {
+    let result = if told { "told" } else { "dropped" };
+    metrics::counter!("im_logic_robot_watch_hints_total", "result" => result).increment(1);
+}

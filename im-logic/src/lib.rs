@@ -5,9 +5,9 @@
 //! [`members`] and [`directory`] are what it knows, [`rates`] how much may be sent, [`lanes`] keeps
 //! the order of what has to wait for more, and [`dispatch`] carries it out, [`estop`] in an
 //! emergency. Then who somebody is, [`authenticate`], and everything that is asked more rarely:
-//! [`groups`], [`commands`], [`listing`], [`accounts`], [`history`], [`media`], [`online`],
-//! [`robots`], [`links`], [`audit`]. Whoever administers by HTTP comes to [`api`]. The shell:
-//! [`store`], [`node`], [`service`], [`config`].
+//! [`groups`], [`commands`], [`registry`], [`listing`], [`accounts`], [`history`], [`media`],
+//! [`online`], [`robots`], [`links`], [`audit`]. Whoever administers by HTTP comes to [`api`]. The
+//! shell: [`store`], [`node`], [`service`], [`config`].
 
 pub mod permission;
 pub mod send;
@@ -37,6 +37,7 @@ pub mod online;
 pub mod robots;
 
 pub mod api;
+pub mod registry;
 
 pub mod node;
 pub mod service;

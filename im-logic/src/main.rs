@@ -42,6 +42,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let parts = Parts::of(&config, tokens, rules, node.snowflakes(), (stores, routers));
     let service = Arc::new(Service::new(parts));
     drain.spawn(content.keep_up(drain.clone()));
+    drain.spawn(Arc::clone(&service).keep_up(drain.clone()));
     let remembering = Arc::clone(&service);
     drain.spawn(store_events.watch(move || remembering.forget()));
     drain.spawn(router_events.watch(|| {}));

@@ -83,6 +83,10 @@ pub enum Action {
     SeeCluster,
     /// Read who has administered what.
     ReadAudit,
+    /// Ask among all robots which can do what.
+    QueryRobots,
+    /// Ask it among the robots of a group.
+    QueryMembers,
     /// Declare what one is able to do.
     DeclareCapabilities,
 }
@@ -119,8 +123,7 @@ impl Action {
     /// Its row of the table.
     #[must_use]
     pub fn row(self) -> &'static Row {
-        static ROWS: [Row; TABLE.len()] = TABLE;
-        let row = ROWS.iter().find(|row| row.action == self);
+        let row = TABLE.iter().find(|row| row.action == self);
         row.expect("a test looks every action up")
     }
 }

@@ -10,6 +10,7 @@ use prost::Message;
 use protocol::kind::{client, method};
 use protocol::wire::internal::{ClientReply, ClientRequest};
 use protocol::{AccountId, ErrorCode, Refusal, SessionId};
+use service_kit::drain::Drain;
 use service_kit::peers::Peers;
 use service_kit::rpc::{self, Handler, Peer, Request};
 use service_kit::snowflake::Snowflakes;
@@ -35,6 +36,7 @@ use crate::media::Media;
 use crate::members::Members;
 use crate::online::Online;
 use crate::rates::Rates;
+use crate::registry::Registry;
 use crate::robots::Robots;
 use crate::store::{Caller, Deadline, Store, To};
 
@@ -62,6 +64,7 @@ pub struct Service {
     store: Store,
     media: Media,
     pub(crate) commands: Commands,
+    registry: Arc<Registry>,
 }
 
 /// What a service is made of.
@@ -158,6 +161,12 @@ impl Service {
         let online = Arc::new(Online::new(Arc::clone(&directory), parts.routers.clone()));
         let accounts = Accounts::new(parts.fleet.clone(), Arc::clone(&directory), store.clone());
         let accounts = Arc::new(accounts);
+        let registry = Arc::new(Registry::new(
+            parts.fleet.clone(),
+            (store.clone(), parts.routers.clone()),
+            Arc::clone(&directory),
+            Arc::clone(&members),
+        ));
         Self {
             robots: Robots::new(
                 Arc::clone(&accounts),
@@ -195,8 +204,14 @@ impl Service {
             listing: Listing::new(Arc::clone(&directory), Arc::clone(&members), store.clone()),
             accounts,
             fleet: parts.fleet,
-            commands: Commands::new(Arc::clone(&directory), Arc::clone(&members), store.clone()),
             media: Media::new(Arc::clone(&directory), parts.media, store.clone()),
+            commands: Commands::new(
+                Arc::clone(&directory),
+                Arc::clone(&members),
+                store.clone(),
+                Arc::clone(&registry),
+            ),
+            registry,
             history: History::new(store),
             directory,
             members,
@@ -208,7 +223,13 @@ impl Service {
     pub fn forget(&self) {
         self.directory.forget_all();
         self.members.forget_all();
+        self.registry.forget();
         events::store_is_up();
+    }
+
+    /// Tells who watches what changes, until the drain.
+    pub async fn keep_up(self: Arc<Self>, drain: Drain) {
+        self.registry.keep_up(drain).await;
     }
 
     async fn answer(&self, request: Request) -> Result<Bytes, Refusal> {
@@ -291,6 +312,9 @@ impl Service {
             client::LIST_ORDERS => self.commands.orders(caller, rpc::decode(body)?).await,
             client::TAKE_EPOCH => self.commands.take_epoch(caller, rpc::decode(body)?).await,
             client::LIST_ONLINE => reply(self.online.list(caller, rpc::decode(body)?).await),
+            client::QUERY_ROBOTS => reply(self.registry.query(caller, rpc::decode(body)?).await),
+            client::WATCH_ROBOTS => reply(self.registry.watch(caller, rpc::decode(body)?).await),
+            client::SET_LIVE => reply(self.registry.set_live(caller, rpc::decode(body)?).await),
             client::SEARCH_HISTORY => self.history.search(caller, rpc::decode(body)?).await,
             client::DESCRIBE_GROUP => self.groups.describe(caller, rpc::decode(body)?).await,
             client::CHANGE_GROUP => reply(self.groups.regroup(caller, rpc::decode(body)?).await),

@@ -37,6 +37,12 @@ impl Deadline {
         Self(Instant::now() + time)
     }
 
+    /// So long from now.
+    #[must_use]
+    pub fn after(time: Duration) -> Self {
+        Self(Instant::now() + time)
+    }
+
     /// How long that still is.
     #[must_use]
     pub fn remaining(self) -> Duration {

@@ -100,7 +100,17 @@ pub(crate) fn notice_refused(peer: &Peer, method: u16, refusal: &Refusal) {
     tracing::warn!(peer = peer.name(), method, %refusal, "a notice makes no sense");
 }
 
-/// A frame for so many accounts that are here, from a store.
+/// A frame for so many accounts that are here, from a store or a logic.
 pub(crate) fn accounts_told(accounts: usize) {
     metrics::counter!("im_router_accounts_told_total").increment(accounts as u64);
+}
+
+/// A robot has said something of its live attributes, and perhaps another one is forgotten for it.
+#[expect(clippy::cast_precision_loss, reason = "bounded far below 2^52")]
+pub(crate) fn live_said(robots: usize, forgotten: bool) {
+    metrics::counter!("im_router_live_said_total").increment(1);
+    metrics::gauge!("im_router_live_robots").set(robots as f64);
+    if forgotten {
+        metrics::counter!("im_router_live_forgotten_total").increment(1);
+    }
 }

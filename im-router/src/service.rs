@@ -1,20 +1,26 @@
-//! What gateways, stores and logic say to the router: methods 301 to 310 of `internal.proto`.
+//! What gateways, stores and logic say to the router: methods 301 to 319 of `internal.proto`.
 //!
 //! A shell: it parses, and tells [`Gateways`]. Everything happens before the first wait, so that
 //! what one link says is done in the order in which it is said.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use protocol::kind::method;
 use protocol::wire::internal::{
-    Commits, Heads, Online, OnlineAccounts, PassEphemeral, Register, TellAccounts, Unregister,
+    Commits, Heads, LiveSince, Online, OnlineAccounts, PassEphemeral, PassLive, Register,
+    TellAccounts, Unregister,
 };
 use protocol::{AccountId, ConversationId, ErrorCode, GatewayId, Refusal, SequenceNumber};
 use service_kit::drain::Drain;
 use service_kit::rpc::{self, Handler, Peer, Request};
 
+use tokio::time::Instant;
+
 use crate::gateways::Gateways;
+use crate::live::{Live, Said};
 use crate::table::{Head, Registration};
 use crate::{events, fanout};
 
@@ -32,6 +38,7 @@ pub const PEERS: &[&str] = &[GATEWAY, STORE, LOGIC];
 #[derive(Debug)]
 pub struct Service {
     gateways: Gateways,
+    live: Mutex<Live>,
 }
 
 impl Handler for Service {
@@ -67,6 +74,8 @@ impl Service {
     pub fn new(drain: Drain) -> Self {
         Self {
             gateways: Gateways::new(drain),
+            // A fresh name, which need not be a secret.
+            live: Mutex::new(Live::new(RandomState::new().hash_one("a router"))),
         }
     }
 
@@ -86,6 +95,10 @@ impl Service {
                     more,
                 }))
             }
+            (LOGIC, method::LIVE_SINCE) => {
+                let asked: LiveSince = rpc::decode(request.body)?;
+                Ok(rpc::encode(&self.live.lock().since(&asked, Instant::now())))
+            }
             (_, other) => Err(unknown(peer, other)),
         }
     }
@@ -94,7 +107,8 @@ impl Service {
         match (peer.name(), method) {
             (STORE, method::COMMITS) => self.commits(peer, rpc::decode(body)?),
             (STORE, method::HEADS) => self.heads(rpc::decode(body)?)?,
-            (STORE, method::TELL_ACCOUNTS) => self.tell_accounts(rpc::decode(body)?),
+            (LOGIC, method::PASS_LIVE) => self.say(rpc::decode(body)?),
+            (STORE | LOGIC, method::TELL_ACCOUNTS) => self.tell_accounts(rpc::decode(body)?),
             (LOGIC, method::PASS_EPHEMERAL) => self.ephemeral(rpc::decode(body)?)?,
             (GATEWAY, method::PASS_ESTOP) => self.gateways.pass_estop(peer, &body),
             (GATEWAY, method::UNREGISTER) => self.unregister(peer, rpc::decode(body)?)?,
@@ -135,6 +149,12 @@ impl Service {
         let (conversation, notice) = fanout::ephemeral(message)?;
         self.gateways.pass_ephemeral(conversation, &notice);
         Ok(())
+    }
+
+    fn say(&self, said: PassLive) {
+        let mut live = self.live.lock();
+        let is_full = live.say(said, Instant::now()) == Said::KeptForAnother;
+        events::live_said(live.robots(), is_full);
     }
 
     fn tell_accounts(&self, mut tell: TellAccounts) {

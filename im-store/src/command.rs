@@ -157,12 +157,26 @@ pub fn digest(send: &wire::SendCommand) -> Digest {
         hasher.update(part);
     }
     hasher.update(&send.group_id);
+    if let Some(selection) = &send.selection {
+        // Whom it chose is not part of it: a repeat would choose others.
+        let query = selection.query.as_bytes();
+        hasher.update(b"selection");
+        hasher.update((query.len() as u64).to_be_bytes());
+        hasher.update(query);
+        hasher.update(selection.count.to_be_bytes());
+        hasher.update(&selection.group_id);
+        return shortened(hasher);
+    }
     let mut targets = send.targets.clone();
     targets.sort_unstable();
     targets.dedup();
     for target in targets {
         hasher.update(target.to_be_bytes());
     }
+    shortened(hasher)
+}
+
+fn shortened(hasher: Sha256) -> Digest {
     let whole = hasher.finalize();
     let mut digest = [0; 16];
     digest.copy_from_slice(&whole[..16]);

@@ -66,6 +66,7 @@ impl<R: Readers> Commands<R> {
             deadline_at_ms: opened.command.deadline_ms,
             duplicate: opened.duplicate,
             counts: Some(counts),
+            matched: 0,
         };
         events::command_opened(&opened);
         let news = if opened.duplicate {
@@ -289,7 +290,7 @@ impl<R: Readers> Commands<R> {
 /// Logic has checked the fields.
 fn opening(issuer: AccountId, send: wire::SendCommand, now_ms: u64) -> Result<Opening, Refusal> {
     let digest = command::digest(&send);
-    let targets = if send.targets.is_empty() {
+    let targets = if send.targets.is_empty() && send.selection.is_none() {
         Targets::Group(ConversationId::from_slice(&send.group_id)?)
     } else {
         Targets::Named(send.targets.into_iter().map(AccountId).collect())

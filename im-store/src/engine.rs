@@ -17,7 +17,7 @@ use protocol::wire::{Account, AccountKind, Head, Membership};
 use protocol::{AccountId, ClientMessageId, ConversationId, ErrorCode, Refusal, SequenceNumber};
 use thiserror::Error;
 
-pub use self::answers::{Described, History, Lacking, LackingRows, MemberRows};
+pub use self::answers::{CardsAfter, Described, History, Lacking, LackingRows, MemberRows};
 pub use self::chore::{Chore, Done, NewGroup, RaisedMark};
 use crate::backup::BackupError;
 use crate::command::CommandReaders;
@@ -209,6 +209,22 @@ pub trait Readers: CommandReaders + MediaReaders + Clone + Send + Sync + 'static
         before: u64,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<AuditRecord>, EngineError>> + Send;
+
+    /// The capability cards of a fleet that were written after one, in the order in which they
+    /// were, with their revisions.
+    fn cards(
+        &self,
+        fleet: &str,
+        after: CardsAfter,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<(Account, u64)>, EngineError>> + Send;
+
+    /// Which of these have commands that are not over and whose deadline is after now.
+    fn busy(
+        &self,
+        targets: &[AccountId],
+        now_ms: u64,
+    ) -> impl Future<Output = Result<Vec<AccountId>, EngineError>> + Send;
 
     /// The account of this name, if there is one. The inner error: it is of another kind.
     fn account_of_kind(

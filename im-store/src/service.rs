@@ -4,6 +4,7 @@
 //! A shell: it parses, asks the writer or the readers, and encodes. Not here: any decision.
 
 mod audit;
+mod cards;
 mod estops;
 mod groups;
 mod media;
@@ -105,6 +106,8 @@ impl<R: Readers> Service<R> {
             media @ method::STORE_MEDIA..=method::LIST_MEDIA_RECORDS => {
                 media::answer(&self.writer, &self.readers, media, body).await
             }
+            method::CARDS_SINCE => cards::since(&self.readers, rpc::decode(body)?).await,
+            method::BUSY_AMONG => cards::busy(&self.readers, rpc::decode(body)?).await,
             method::OPEN_COMMAND => self.commands.open(rpc::decode(body)?).await,
             method::STORE_REPORTS => self.commands.report(rpc::decode(body)?).await,
             method::STORE_CANCEL => self.commands.cancel(rpc::decode(body)?).await,

@@ -18,6 +18,8 @@ pub struct Refusal {
     pub message: String,
     /// How long to wait before trying again, in milliseconds; 0: the client's own back-off.
     pub retry_after_ms: u32,
+    /// What is wrong with a query of robots, with [`ErrorCode::Query`]. Rare, so apart.
+    pub query_fault: Option<Box<wire::QueryFault>>,
 }
 
 impl Refusal {
@@ -27,6 +29,7 @@ impl Refusal {
             code,
             message: message.into(),
             retry_after_ms: 0,
+            query_fault: None,
         }
     }
 
@@ -43,6 +46,14 @@ impl Refusal {
     /// [`ErrorCode::Internal`].
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::Internal, message)
+    }
+
+    /// [`ErrorCode::Query`].
+    pub fn query(message: impl Into<String>, fault: wire::QueryFault) -> Self {
+        Self {
+            query_fault: Some(Box::new(fault)),
+            ..Self::new(ErrorCode::Query, message)
+        }
     }
 
     /// The same, to be tried again after this many milliseconds.
@@ -72,6 +83,7 @@ impl Refusal {
             message: self.message.clone(),
             retryable: self.is_retryable(),
             retry_after_ms: self.retry_after_ms,
+            query_fault: self.query_fault.as_deref().copied(),
         }
     }
 
@@ -92,6 +104,7 @@ impl Refusal {
             code,
             message: error.message,
             retry_after_ms: error.retry_after_ms,
+            query_fault: error.query_fault.map(Box::new),
         }
     }
 
@@ -147,6 +160,7 @@ const fn is_retryable(code: ErrorCode) -> bool {
         | ErrorCode::StaleEpoch
         | ErrorCode::NoSuchCommand
         | ErrorCode::MediaQuota
+        | ErrorCode::Query
         | ErrorCode::NoSuchMedia => false,
     }
 }

@@ -98,8 +98,17 @@ pub mod client {
     /// C→S: `ListMedia`; answered with `MediaPage`.
     pub const LIST_MEDIA: u16 = 504;
 
+    /// C→S: `QueryRobots`; answered with `RobotsFound`.
+    pub const QUERY_ROBOTS: u16 = 70;
+    /// C→S: `WatchRobots`; answered with `RobotsWatched`.
+    pub const WATCH_ROBOTS: u16 = 72;
+    /// S→C: `RobotsWatched`, in answer to `WatchRobots`, or with correlation 0 when something changed.
+    pub const ROBOTS_WATCHED: u16 = 73;
+    /// C→S: `SetLive`; answered with `LiveSet`.
+    pub const SET_LIVE: u16 = 74;
+
     /// The requests that a gateway passes on to the logic tier as they are.
-    pub const PASSED_TO_LOGIC: [u16; 23] = [
+    pub const PASSED_TO_LOGIC: [u16; 26] = [
         SEND,
         PULL,
         CREATE_GROUP,
@@ -123,10 +132,13 @@ pub mod client {
         CREATE_MEDIA,
         OPEN_MEDIA,
         LIST_MEDIA,
+        QUERY_ROBOTS,
+        WATCH_ROBOTS,
+        SET_LIVE,
     ];
 
     /// Of these, the ones whose answer may be as long as a frame.
-    pub const ANSWERED_WITH_A_PAGE: [u16; 10] = [
+    pub const ANSWERED_WITH_A_PAGE: [u16; 12] = [
         PULL,
         LIST_MEMBERS,
         LIST_CONVERSATIONS,
@@ -137,6 +149,8 @@ pub mod client {
         GET_COMMAND,
         LIST_ORDERS,
         LIST_MEDIA,
+        QUERY_ROBOTS,
+        WATCH_ROBOTS,
     ];
 
     /// The kind of the answer to a request.
@@ -208,6 +222,11 @@ pub mod method {
     /// Store: `ListCommands` → `CommandList`.
     pub const LIST_COMMANDS: u16 = 170;
 
+    /// Store: `CardsSince` → `CardPage`.
+    pub const CARDS_SINCE: u16 = 135;
+    /// Store: `BusyAmong` → `Reached`.
+    pub const BUSY_AMONG: u16 = 136;
+
     /// Logic: `Authenticate` → `Authenticated`.
     pub const AUTHENTICATE: u16 = 201;
     /// Logic: `ClientRequest` → `ClientReply`.
@@ -248,6 +267,11 @@ pub mod method {
 
     /// Router, a notice: `EstopGossip`.
     pub const PASS_ESTOP: u16 = 310;
+
+    /// Router, a notice: `PassLive`.
+    pub const PASS_LIVE: u16 = 318;
+    /// Router: `LiveSince` → `LivePage`.
+    pub const LIVE_SINCE: u16 = 319;
 
     /// Gateway, a notice: `Fanout`.
     pub const FANOUT: u16 = 321;

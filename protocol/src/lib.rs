@@ -5,7 +5,7 @@
 //! specification; `docs/PROTOCOL.md` explains them.
 //!
 //! Read in this order: [`id`], [`limits`], [`frame`], [`kind`], [`error`], [`content`],
-//! [`estop`], [`media`], [`identity`], [`role`], [`command`], [`sub_account`], [`wire`].
+//! [`estop`], [`media`], [`identity`], [`role`], [`command`], [`card`], [`sub_account`], [`wire`].
 
 pub mod id;
 pub mod limits;
@@ -15,6 +15,7 @@ pub mod kind;
 
 pub mod error;
 
+pub mod card;
 pub mod command;
 pub mod content;
 pub mod estop;

@@ -141,6 +141,54 @@ pub const ESTOP_REASON_BYTES_MAX: usize = 512;
 
 /// Robots in one `EstopPage`.
 pub const ESTOP_MISSING_PER_PAGE_MAX: u32 = 1024;
+
+/// Capabilities of one card, its attributes, those of a capability, its actions, and the values of a
+/// list.
+pub const CARD_LIST_MAX: usize = 64;
+
+/// The name of a capability, an attribute or an action, in characters.
+pub const CARD_NAME_CHARS_MAX: usize = 64;
+
+/// A text in a card, in bytes; the descriptions for people, in bytes.
+pub const CARD_TEXT_BYTES_MAX: usize = 256;
+
+/// A description in a card, in bytes.
+pub const CARD_DESCRIPTION_BYTES_MAX: usize = 4 * 1024;
+
+/// The unit of a number, in bytes.
+pub const UNIT_BYTES_MAX: usize = 16;
+
+/// Parameters of an action, its preconditions, and its effects.
+pub const ACTION_PARTS_MAX: usize = 32;
+
+/// Arguments of a fact.
+pub const FACT_ARGUMENTS_MAX: usize = 8;
+
+/// Live attributes of one robot: they are in memory, of every robot, in every process of logic.
+pub const LIVE_ATTRIBUTES_MAX: usize = 16;
+
+/// The text of a live attribute, in bytes.
+pub const LIVE_TEXT_BYTES_MAX: usize = 64;
+
+/// For how long a live attribute is believed, in milliseconds.
+pub const LIVE_AGE_MS_MAX: u64 = 5 * 60 * 1000;
+
+/// How often a robot says its live attributes again, in milliseconds, as VDA 5050 has it for its
+/// states.
+pub const LIVE_INTERVAL_MS: u64 = 30_000;
+
+/// An expression of a query, in bytes.
+pub const QUERY_BYTES_MAX: usize = 1024;
+
+/// Robots in one `RobotsFound`.
+pub const ROBOTS_PER_PAGE_MAX: u32 = 256;
+
+/// Robots that meet the condition of a watch: their ids fit in a frame.
+pub const WATCHED_ROBOTS_MAX: usize = 10_000;
+
+/// For how long a watch is kept after it was asked for, in milliseconds.
+pub const WATCH_LEASE_MS: u32 = 30_000;
+
 /// Targets of one command: a group's members.
 pub const COMMAND_TARGETS_MAX: usize = GROUP_MEMBERS_MAX;
 

@@ -10,7 +10,9 @@ fn generated_code_is_up_to_date() {
     let proto = root.join("proto");
     let files = [
         "im/v1/estop.proto",
+        "im/v1/card.proto",
         "im/v1/session.proto",
+        "im/v1/registry.proto",
         "im/v1/message.proto",
         "im/v1/group.proto",
         "im/v1/command.proto",

@@ -44,7 +44,10 @@ const MESSAGES: &[(&str, Again)] = all! {
         EstopConfirm EstopMissing EstopNotice EstopPage EstopRelease EstopSent EstopStatus
         GroupChange GroupChanged GroupDescription HistoryFound ListEstops MapPlace Media Pose
         RoleChange RolesChanged SearchHistory Velocity
-        CreateMedia MediaCreated MediaUrl OpenMedia MediaOpened MediaItem ListMedia MediaPage;
+        CreateMedia MediaCreated MediaUrl OpenMedia MediaOpened MediaItem ListMedia MediaPage
+        ProtocolLimits Capability TypedAttribute AttributeList ActionParameter Fact QueryFault
+        QueryRobots RobotsFound FoundRobot LiveAttribute WatchRobots RobotsWatched SetLive LiveSet
+        RobotSelection;
     "im.internal.v1" internal:
         Authenticate Authenticated ClientRequest ClientReply CheckMembers CheckedMembers
         AccountMarks AccountMark Memberships MembershipsPage Append Appended CreateConversation
@@ -56,7 +59,8 @@ const MESSAGES: &[(&str, Again)] = all! {
         Attributes Describe EstopCommit EstopGossip EstopList EstopProgress EstopTargets
         EstopWrite ListEstopRecords Search
         StoreMedia MediaQuota MediaRecord StepMedia SweepMedia SweptMedia ReadMedia
-        ListMediaRecords;
+        ListMediaRecords
+        CardsSince CardPage CardRow BusyAmong PassLive LiveSince LivePage LiveOf LiveValue;
 };
 
 fn specification() -> DescriptorPool {

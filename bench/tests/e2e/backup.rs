@@ -193,6 +193,7 @@ async fn gather(cluster: &Cluster, folder: &Path) -> (Vec<Robot>, ConversationId
             arguments_schema_json: "{}".into(),
             ..ActionSpec::default()
         }],
+        ..CapabilityCard::default()
     };
     robots[0].client.announce(card).await.unwrap();
     (robots, group)

@@ -38,6 +38,7 @@ mod people;
 mod permissions;
 mod providers;
 mod raw;
+mod registry;
 mod scenarios;
 mod search;
 mod storm;

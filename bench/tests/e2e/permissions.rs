@@ -224,6 +224,8 @@ async fn act(
         Action::ListRobots => cast.administers(actor, "/robots").await,
         Action::SeeCluster => cast.administers(actor, "/cluster").await,
         Action::ReadAudit => cast.administers(actor, "/audit").await,
+        Action::QueryRobots => asked(actor.query_robots("", None).await),
+        Action::QueryMembers => asked(actor.query_robots("", Some(group)).await),
         Action::DeclareCapabilities => asked(actor.announce(CapabilityCard::default()).await),
     }
 }
@@ -290,7 +292,7 @@ async fn every_cell() {
     let cluster = Cluster::start().await.unwrap();
     let cast = Cast::of(&cluster).await;
     let (mut allowed, mut refused) = (0, 0);
-    for row in &TABLE {
+    for row in TABLE {
         for (kind, actor) in &cast.actors {
             for role in ROLES.map(Some).into_iter().chain([None]) {
                 let stage = if row.action == Action::AmendOwn {

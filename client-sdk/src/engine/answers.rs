@@ -83,6 +83,9 @@ impl Engine {
                 let command = CommandKey::from_wire(status.key)?.id();
                 self.shared.commands.status(command, heard);
             }
+            kind::ROBOTS_WATCHED if frame.correlation == 0 => {
+                self.shared.robots.heard(decode_body(frame.body)?);
+            }
             kind::ORDER_PAGE if frame.correlation == 0 => {
                 let deadline = now + Duration::from_millis(frame.deadline_ms.into());
                 for order in decode_body::<wire::OrderPage>(frame.body)?.orders {

@@ -334,6 +334,7 @@ pub(crate) fn is_final(refusal: &Refusal) -> bool {
         | Code::StaleEpoch
         | Code::NoSuchCommand
         | Code::MediaQuota
-        | Code::NoSuchMedia => false,
+        | Code::NoSuchMedia
+        | Code::Query => false,
     }
 }

@@ -147,11 +147,8 @@ fn judge(status: StatusCode, rest: Duration, body: &[u8]) -> Failed {
     let error = &said["error"];
     let number = error["number"].as_i64().and_then(|n| i32::try_from(n).ok());
     let code = number.and_then(|number| ErrorCode::try_from(number).ok());
-    let refusal = Refusal {
-        code: code.unwrap_or(ErrorCode::Internal),
-        message: error["message"].as_str().unwrap_or("no reason").to_owned(),
-        retry_after_ms: 0,
-    };
+    let message = error["message"].as_str().unwrap_or("no reason");
+    let refusal = Refusal::new(code.unwrap_or(ErrorCode::Internal), message);
     // The URL is too old, the upload goes on elsewhere, or it was collected and begins anew.
     let begins_anew = [
         ErrorCode::TokenExpired,

@@ -144,6 +144,7 @@ impl Action {
                 name: name.to_owned(),
                 description,
                 arguments_schema_json: Value::from(schema).to_string(),
+                ..ActionSpec::default()
             },
             check: |arguments| parse::<T>(arguments).map(drop),
             begin: Box::new(move |arguments, context| {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::access;
-use crate::admin::{self, Page, RobotCommand, Shown};
+use crate::admin::{self, Page, Shown};
 use crate::state::State;
 
 /// Where a cluster keeps what it has.
@@ -17,7 +17,7 @@ pub struct StateOption {
 }
 
 impl StateOption {
-    pub(super) fn folder(self) -> State {
+    pub(crate) fn folder(self) -> State {
         State::new(self.state.filter(|folder| !folder.as_os_str().is_empty()))
     }
 }
@@ -34,6 +34,12 @@ pub struct AdminOptions {
     /// Where.
     #[command(flatten)]
     state: StateOption,
+}
+
+impl OperatorOption {
+    pub(crate) fn name(&self) -> &str {
+        &self.operator
+    }
 }
 
 impl AdminOptions {
@@ -84,15 +90,6 @@ pub struct GlobalOperatorOption {
 /// What the administration API shows.
 #[derive(Debug, Subcommand)]
 pub enum ShownCommand {
-    /// Lists robots, and shows one
-    Robot {
-        /// What.
-        #[command(subcommand)]
-        command: RobotCommand,
-        /// Who asks.
-        #[command(flatten)]
-        admin: AdminOptions,
-    },
     /// Lists who is online
     Sessions {
         /// Which of them.
@@ -122,7 +119,6 @@ pub enum ShownCommand {
 impl ShownCommand {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Robot { command, admin } => admin.show(Shown::Robots(command)).await,
             Self::Sessions { page, admin } => admin.show(Shown::Sessions(page)).await,
             Self::Cluster { admin } => admin.show(Shown::Cluster).await,
             Self::Audit { page, admin } => admin.show(Shown::Audit(page)).await,

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use prost::Message;
 use protocol::command::{self, CommandKey};
 use protocol::wire::{
-    CancelCommand, CommandCancelled, CommandSent, CommandStatus, GetCommand, SendCommand,
+    CancelCommand, CommandCancelled, CommandSent, CommandStatus, GetCommand, RobotSelection,
+    SendCommand,
 };
 use protocol::{AccountId, ClientMessageId, Refusal};
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,12 @@ pub(super) struct NewCommand {
     /// or to the robots of these names.
     #[serde(default)]
     robots: Vec<String>,
+    /// or to robots that meet this condition, of the group if one is given:
+    #[serde(default, rename = "where")]
+    condition: Option<String>,
+    /// any so many of them; 0: all.
+    #[serde(default)]
+    count: u32,
     /// Within how many milliseconds it has to be begun.
     within_ms: u64,
 }
@@ -199,11 +206,21 @@ pub(super) async fn send(asking: Asking, body: Body) -> Result<Json<Sent>, Refus
                 "" => Bytes::new(),
                 text => group(text)?.to_bytes(),
             };
+            let selection = new.condition.map(|query| RobotSelection {
+                query,
+                group_id: group_id.clone(),
+                count: new.count,
+            });
             let send = SendCommand {
                 key: Some(key.to_wire()),
                 epoch: new.epoch,
                 targets: numbers(robots.into_iter().map(|profile| profile.account)),
-                group_id,
+                group_id: if selection.is_some() {
+                    Bytes::new()
+                } else {
+                    group_id
+                },
+                selection,
                 action: new.action,
                 arguments_json: new
                     .arguments

@@ -31,7 +31,7 @@ pub fn page() -> String {
     let mut page = String::from(HEAD);
     page.push_str("| | owner | admin | member | observer | no member | |\n");
     page.push_str("|---|---|---|---|---|---|---|\n");
-    for row in &TABLE {
+    for row in TABLE {
         write!(page, "| {} |", row.words).expect("a string takes all");
         for role in ROLES.map(Some).into_iter().chain([None]) {
             let may = |allowed: Allowed| match (allowed, role) {

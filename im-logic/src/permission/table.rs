@@ -24,7 +24,7 @@ const fn all(action: Action, words: &'static str, allowed: Allowed, note: &'stat
 }
 
 /// The table.
-pub const TABLE: [Row; 32] = [
+pub const TABLE: &[Row] = &[
     all(
         Action::ReadHistory,
         "read history",
@@ -215,6 +215,20 @@ pub const TABLE: [Row; 32] = [
         robot: NOBODY,
         note: "",
     },
+    Row {
+        action: Action::QueryRobots,
+        words: "ask which robots can do what",
+        operator: Allowed::Anyone,
+        planner: Allowed::Anyone,
+        robot: NOBODY,
+        note: "among all robots of the fleet; the same for watching it",
+    },
+    all(
+        Action::QueryMembers,
+        "ask which robots of a group can do what",
+        EVERY_MEMBER,
+        "",
+    ),
     Row {
         action: Action::DeclareCapabilities,
         words: "declare capabilities",

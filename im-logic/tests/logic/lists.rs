@@ -16,11 +16,13 @@ fn card(action: &str, schema: &str) -> Announce {
         name: action.into(),
         description: "抬起一个箱子".into(),
         arguments_schema_json: schema.into(),
+        ..ActionSpec::default()
     };
     Announce {
         capabilities: Some(CapabilityCard {
             model: "forklift-2t".into(),
             actions: vec![action],
+            ..CapabilityCard::default()
         }),
     }
 }

@@ -71,3 +71,12 @@ pub struct LackingRows {
     /// How many are entitled to it, have marked it as delivered, and as read.
     pub counts: (u32, u32, u32),
 }
+
+/// A place in the order in which capability cards were written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CardsAfter {
+    /// The revision of the last card that was read.
+    pub revision: u64,
+    /// Whose it is.
+    pub account: AccountId,
+}

@@ -10,10 +10,11 @@ use protocol::{AccountId, Refusal};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{MySql, QueryBuilder, Row as _};
 
-use super::{ROWS_PER_STATEMENT_MAX, amend, audit, commands, create_group, estops, media, search};
+use super::{
+    ROWS_PER_STATEMENT_MAX, amend, audit, cards, commands, create_group, estops, media, search,
+};
 use crate::engine::{
-    Chore, Done, EngineError, RaisedMark, conversation_id, integer, no_such_account, number,
-    of_kind,
+    Chore, Done, EngineError, RaisedMark, conversation_id, integer, number, of_kind,
 };
 use crate::rows;
 
@@ -51,9 +52,7 @@ async fn carry_out(
         }
         Chore::Command(chore) => commands::carry_out(connection, chore, now_ms).await,
         Chore::Media(chore) => media::carry_out(connection, chore, now_ms).await,
-        Chore::SetCapabilities { account, card } => {
-            set_capabilities(connection, *account, card).await
-        }
+        Chore::SetCapabilities { account, card } => cards::set(connection, *account, card).await,
         Chore::RaiseMarks(marks) => {
             for marks in highest(marks).chunks(ROWS_PER_STATEMENT_MAX) {
                 raise_marks(connection, marks).await?;
@@ -136,22 +135,6 @@ async fn ensure_account(
 }
 
 /// A row that is found counts, changed or not.
-async fn set_capabilities(
-    connection: &mut MySqlConnection,
-    account: AccountId,
-    card: &CapabilityCard,
-) -> Result<Result<Done, Refusal>, EngineError> {
-    let found = sqlx::query("UPDATE accounts SET capabilities = ? WHERE account = ?")
-        .bind(card.encode_to_vec())
-        .bind(integer(account.0))
-        .execute(connection)
-        .await?;
-    if found.rows_affected() == 1 {
-        return Ok(Ok(Done::Written));
-    }
-    Ok(Err(no_such_account(account)))
-}
-
 /// One for each member and conversation, in the order of the rows.
 fn highest(marks: &[RaisedMark]) -> Vec<RaisedMark> {
     let mut highest: BTreeMap<_, RaisedMark> = BTreeMap::new();

@@ -15,7 +15,9 @@ use super::address::Address;
 use super::readers::{HostReaders, READ_TIMEOUT};
 use super::within;
 use crate::command::{Command, CommandReaders, Outcome};
-use crate::engine::{Described, EngineError, History, Lacking, LackingRows, MemberRows, Readers};
+use crate::engine::{
+    CardsAfter, Described, EngineError, History, Lacking, LackingRows, MemberRows, Readers,
+};
 use crate::events;
 use crate::media::{MediaReaders, Record};
 use crate::read::Span;
@@ -283,6 +285,23 @@ impl Readers for MySqlReaders {
 
     async fn audit(&self, before: u64, limit: u32) -> Result<Vec<AuditRecord>, EngineError> {
         ask!(self, host => host.audit(before, limit))
+    }
+
+    async fn cards(
+        &self,
+        fleet: &str,
+        after: CardsAfter,
+        limit: u32,
+    ) -> Result<Vec<(Account, u64)>, EngineError> {
+        ask!(self, host => host.cards(fleet, after, limit))
+    }
+
+    async fn busy(
+        &self,
+        targets: &[AccountId],
+        now_ms: u64,
+    ) -> Result<Vec<AccountId>, EngineError> {
+        ask!(self, host => host.busy(targets, now_ms))
     }
 
     async fn robots(&self, after: AccountId, limit: u32) -> Result<Vec<Account>, EngineError> {

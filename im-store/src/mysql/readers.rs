@@ -1,5 +1,7 @@
 //! The connections that only read, beside the writer and without locks: a reader's transaction is
 //! a snapshot.
+//!
+//! Longer than 400 lines: it is the one implementation of a trait.
 
 use std::time::Duration;
 
@@ -16,10 +18,10 @@ use super::backup::{generation, parted};
 use super::chores::{account, member};
 use super::lease::Lease;
 use super::pages::entries;
-use super::{audit, estops, groups, lacking, search, session, within};
+use super::{audit, cards, estops, groups, lacking, search, session, within};
 use crate::engine::{
-    Described, EngineError, History, Lacking, LackingRows, MemberRows, Readers, conversation_id,
-    integer, number,
+    CardsAfter, Described, EngineError, History, Lacking, LackingRows, MemberRows, Readers,
+    conversation_id, integer, number,
 };
 use crate::read::Span;
 use crate::retention::{Kept, Log};
@@ -363,6 +365,35 @@ impl Readers for HostReaders {
         within(READ_TIMEOUT, async {
             let mut lease = Lease::take(&self.pool).await?;
             let found = estops::robots(&mut lease, after, limit).await?;
+            lease.give_back();
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn cards(
+        &self,
+        fleet: &str,
+        after: CardsAfter,
+        limit: u32,
+    ) -> Result<Vec<(Account, u64)>, EngineError> {
+        within(READ_TIMEOUT, async {
+            let mut lease = Lease::take(&self.pool).await?;
+            let found = cards::since(&mut lease, fleet, after, limit).await?;
+            lease.give_back();
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn busy(
+        &self,
+        targets: &[AccountId],
+        now_ms: u64,
+    ) -> Result<Vec<AccountId>, EngineError> {
+        within(READ_TIMEOUT, async {
+            let mut lease = Lease::take(&self.pool).await?;
+            let found = cards::busy(&mut lease, targets, now_ms).await?;
             lease.give_back();
             Ok(found)
         })

@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/8.sql"),
     include_str!("schema/9.sql"),
     include_str!("schema/10.sql"),
+    include_str!("schema/11.sql"),
 ];
 
 /// The version that this build writes.
@@ -68,7 +69,7 @@ pub(super) async fn migrate(
     sqlx::raw_sql(VERSIONS).execute(&mut *connection).await?;
     for (version, step) in (1..=up_to).zip(MIGRATIONS) {
         if version > found {
-            sqlx::raw_sql(step).execute(&mut *connection).await?;
+            sqlx::raw_sql(*step).execute(&mut *connection).await?;
             write_version(connection, version).await?;
         }
     }

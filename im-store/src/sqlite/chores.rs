@@ -8,10 +8,8 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::many::{Many, ROWS_MAX};
-use super::{amend, audit, commands, create_group, estops, execute, media, search};
-use crate::engine::{
-    Chore, Done, EngineError, RaisedMark, integer, no_such_account, number, of_kind,
-};
+use super::{amend, audit, cards, commands, create_group, estops, execute, media, search};
+use crate::engine::{Chore, Done, EngineError, RaisedMark, integer, number, of_kind};
 use crate::rows;
 
 /// The heads of what is marked, for those marks that are a member's; by the place of the mark.
@@ -65,7 +63,7 @@ async fn carry_out(
         }
         Chore::Command(chore) => commands::carry_out(tx, chore, now_ms).await,
         Chore::Media(chore) => media::carry_out(tx, chore, now_ms).await,
-        Chore::SetCapabilities { account, card } => set_capabilities(tx, *account, card).await,
+        Chore::SetCapabilities { account, card } => cards::set(tx, *account, card).await,
         Chore::RaiseMarks(marks) => {
             for marks in marks.chunks(ROWS_MAX) {
                 raise_marks(tx, marks).await?;
@@ -141,22 +139,6 @@ async fn ensure_account(
         name: name.to_owned(),
         capabilities: None,
     }))
-}
-
-async fn set_capabilities(
-    tx: &mut SqliteConnection,
-    account: AccountId,
-    card: &CapabilityCard,
-) -> Result<Result<Done, Refusal>, EngineError> {
-    let changed = sqlx::query("UPDATE accounts SET capabilities = ? WHERE account = ?")
-        .bind(card.encode_to_vec())
-        .bind(integer(account.0))
-        .execute(&mut *tx)
-        .await?;
-    if changed.rows_affected() == 1 {
-        return Ok(Ok(Done::Written));
-    }
-    Ok(Err(no_such_account(account)))
 }
 
 /// Marks only rise, belong to members only, and never pass the head.

@@ -14,6 +14,8 @@ mod amend;
 mod audit;
 pub(crate) mod backup;
 mod batch;
+#[path = "../sql/cards.rs"]
+mod cards;
 mod chores;
 mod command_readers;
 mod commands;

@@ -14,10 +14,10 @@ use sqlx::{QueryBuilder, Row as _, Sqlite};
 use super::backup::{generation, parted};
 use super::chores::{account, member};
 use super::pages::Pages;
-use super::{audit, estops, options, search};
+use super::{audit, cards, estops, options, search};
 use crate::engine::{
-    Described, EngineError, History, Lacking, LackingRows, MemberRows, Readers, conversation_id,
-    integer, number,
+    CardsAfter, Described, EngineError, History, Lacking, LackingRows, MemberRows, Readers,
+    conversation_id, integer, number,
 };
 use crate::read::Span;
 use crate::retention::{Kept, Log};
@@ -363,6 +363,23 @@ impl Readers for SqliteReaders {
 
     async fn robots(&self, after: AccountId, limit: u32) -> Result<Vec<Account>, EngineError> {
         estops::robots(&mut *self.pool.acquire().await?, after, limit).await
+    }
+
+    async fn cards(
+        &self,
+        fleet: &str,
+        after: CardsAfter,
+        limit: u32,
+    ) -> Result<Vec<(Account, u64)>, EngineError> {
+        cards::since(&mut *self.pool.acquire().await?, fleet, after, limit).await
+    }
+
+    async fn busy(
+        &self,
+        targets: &[AccountId],
+        now_ms: u64,
+    ) -> Result<Vec<AccountId>, EngineError> {
+        cards::busy(&mut *self.pool.acquire().await?, targets, now_ms).await
     }
 
     async fn generation(&self) -> Result<u64, EngineError> {

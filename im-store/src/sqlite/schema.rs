@@ -19,6 +19,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema/8.sql"),
     include_str!("schema/9.sql"),
     include_str!("schema/10.sql"),
+    include_str!("schema/11.sql"),
 ];
 
 /// The version that this build writes.
@@ -61,7 +62,7 @@ pub(super) async fn migrate(
     }
     for (version, step) in (1..=up_to).zip(MIGRATIONS) {
         if version > found {
-            sqlx::raw_sql(step).execute(&mut *tx).await?;
+            sqlx::raw_sql(*step).execute(&mut *tx).await?;
             let header = format!(
                 "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}"
             );

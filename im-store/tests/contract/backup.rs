@@ -29,6 +29,7 @@ async fn populate(writer: &Writer) -> ConversationId {
     let card = CapabilityCard {
         model: "叉车-2t".into(),
         actions: vec![ActionSpec::default()],
+        ..CapabilityCard::default()
     };
     let account = AccountId(2);
     let card = Chore::SetCapabilities { account, card };

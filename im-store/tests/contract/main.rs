@@ -5,6 +5,7 @@
 mod audit;
 mod backend;
 mod backup;
+mod cards;
 mod clock;
 mod commands;
 mod cut;
@@ -137,6 +138,9 @@ contract! {
         a_stop_is_latched_once_and_released_once,
         only_who_is_there_releases_and_a_release_may_come_first,
         the_robots_of_the_fleet_come_in_pages;
+    cards:
+        cards_come_in_the_order_in_which_they_were_written,
+        who_has_an_open_command_is_busy;
     readers:
         a_read_that_is_given_up_half_way_shows_nobody_the_past;
     service:

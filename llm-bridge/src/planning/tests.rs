@@ -77,6 +77,7 @@ fn members() -> Vec<Account> {
         name: name.into(),
         description: "Looks at an area.".into(),
         arguments_schema_json: schema.into(),
+        ..ActionSpec::default()
     };
     let account = |id, kind, name: &str, actions| Account {
         id: AccountId(id),
@@ -85,6 +86,7 @@ fn members() -> Vec<Account> {
         capabilities: Some(CapabilityCard {
             model: "quadruped".into(),
             actions,
+            ..CapabilityCard::default()
         }),
     };
     vec![

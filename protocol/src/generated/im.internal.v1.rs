@@ -754,6 +754,91 @@ pub struct ListMediaRecords {
     #[prost(message, optional, tag = "2")]
     pub list: ::core::option::Option<super::super::v1::ListMedia>,
 }
+/// Method 135, logic -> store: capability cards that were written after this one, in the order in
+/// which they were. Answered with CardPage.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CardsSince {
+    #[prost(string, tag = "1")]
+    pub fleet: ::prost::alloc::string::String,
+    /// The last one of the page before; 0 and 0: from the first.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    #[prost(uint64, tag = "3")]
+    pub account_id: u64,
+    #[prost(uint32, tag = "4")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CardPage {
+    #[prost(message, repeated, tag = "1")]
+    pub cards: ::prost::alloc::vec::Vec<CardRow>,
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CardRow {
+    #[prost(message, optional, tag = "1")]
+    pub account: ::core::option::Option<super::super::v1::Account>,
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+}
+/// Method 136, logic -> store: which of these have open commands. Answered with Reached.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BusyAmong {
+    #[prost(uint64, repeated, tag = "1")]
+    pub targets: ::prost::alloc::vec::Vec<u64>,
+}
+/// Method 318, a notice, logic -> router: what a robot says of its live attributes. The router that an
+/// account belongs to keeps them in memory.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PassLive {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub set: ::prost::alloc::vec::Vec<super::super::v1::TypedAttribute>,
+    #[prost(string, repeated, tag = "3")]
+    pub unset: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Method 319, logic -> router: live attributes that were said since. Answered with LivePage.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LiveSince {
+    /// As in the page before; another one: from the first.
+    #[prost(uint64, tag = "1")]
+    pub instance: u64,
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LivePage {
+    /// Names the router process.
+    #[prost(uint64, tag = "1")]
+    pub instance: u64,
+    /// Up to here.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    #[prost(message, repeated, tag = "3")]
+    pub robots: ::prost::alloc::vec::Vec<LiveOf>,
+    #[prost(bool, tag = "4")]
+    pub more: bool,
+}
+/// All live attributes of a robot.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LiveOf {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub values: ::prost::alloc::vec::Vec<LiveValue>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LiveValue {
+    #[prost(message, optional, tag = "1")]
+    pub attribute: ::core::option::Option<super::super::v1::TypedAttribute>,
+    /// How long before this answer it was said, in milliseconds.
+    #[prost(uint64, tag = "2")]
+    pub age_ms: u64,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum AuditState {

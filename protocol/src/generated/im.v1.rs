@@ -125,6 +125,233 @@ pub struct EstopMissing {
     #[prost(bool, tag = "3")]
     pub reached: bool,
 }
+/// What a robot declares of itself with Announce.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CapabilityCard {
+    /// For example "forklift-2t" (VDA 5050: seriesName).
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+    /// At most 64.
+    #[prost(message, repeated, tag = "2")]
+    pub actions: ::prost::alloc::vec::Vec<ActionSpec>,
+    /// At most 64, each name once.
+    #[prost(message, repeated, tag = "3")]
+    pub capabilities: ::prost::alloc::vec::Vec<Capability>,
+    /// Of the robot itself: zone, map version, dimensions. At most 64, each name once, and no name of a
+    /// capability.
+    #[prost(message, repeated, tag = "4")]
+    pub attributes: ::prost::alloc::vec::Vec<TypedAttribute>,
+    #[prost(string, tag = "5")]
+    pub manufacturer: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub serial_number: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "7")]
+    pub protocol_limits: ::core::option::Option<ProtocolLimits>,
+}
+/// What a robot's own software bears (VDA 5050: protocolLimits). 0: it does not say.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProtocolLimits {
+    /// The longest message that it takes, in bytes.
+    #[prost(uint32, tag = "1")]
+    pub maximum_message_length: u32,
+    /// The shortest time between two orders, and between two of its states, in milliseconds.
+    #[prost(uint32, tag = "2")]
+    pub minimum_order_interval_ms: u32,
+    #[prost(uint32, tag = "3")]
+    pub minimum_state_interval_ms: u32,
+}
+/// Something that a robot is able to do, with what it takes to do it: "lift", payload 10 kg.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Capability {
+    /// 1 to 64 letters, digits, `.`, `_` and `-`; letters of any script.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// At most 64, each name once.
+    #[prost(message, repeated, tag = "2")]
+    pub attributes: ::prost::alloc::vec::Vec<TypedAttribute>,
+    #[prost(string, tag = "3")]
+    pub description: ::prost::alloc::string::String,
+}
+/// A named value with its type.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TypedAttribute {
+    /// As a capability's.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Of a number: "kg", "m", "%". At most 16 bytes. With a unit the attribute is also found by
+    /// NAME_UNIT: `payload` in `kg` as `payload_kg`.
+    #[prost(string, tag = "2")]
+    pub unit: ::prost::alloc::string::String,
+    #[prost(oneof = "typed_attribute::Value", tags = "3, 4, 5, 6")]
+    pub value: ::core::option::Option<typed_attribute::Value>,
+}
+/// Nested message and enum types in `TypedAttribute`.
+pub mod typed_attribute {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Value {
+        /// Finite.
+        #[prost(double, tag = "3")]
+        Number(f64),
+        /// At most 256 bytes.
+        #[prost(string, tag = "4")]
+        Text(::prost::alloc::string::String),
+        #[prost(bool, tag = "5")]
+        Truth(bool),
+        #[prost(message, tag = "6")]
+        List(super::AttributeList),
+    }
+}
+/// Texts or numbers, at most 64.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AttributeList {
+    #[prost(string, repeated, tag = "1")]
+    pub texts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(double, repeated, tag = "2")]
+    pub numbers: ::prost::alloc::vec::Vec<f64>,
+}
+/// One action a robot is able to carry out (VDA 5050: mobileRobotActions).
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ActionSpec {
+    /// For example "lift" (VDA 5050: actionType).
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// One sentence for people and for the planner (actionDescription).
+    #[prost(string, tag = "2")]
+    pub description: ::prost::alloc::string::String,
+    /// A JSON Schema (an object) that the arguments of a command must satisfy. May be empty when there
+    /// are `parameters`.
+    #[prost(string, tag = "3")]
+    pub arguments_schema_json: ::prost::alloc::string::String,
+    /// At most 32, each key once (actionParameters).
+    #[prost(message, repeated, tag = "4")]
+    pub parameters: ::prost::alloc::vec::Vec<ActionParameter>,
+    /// What has to hold before it begins, and what holds after it has ended: all of these. At most 32
+    /// of each.
+    #[prost(message, repeated, tag = "5")]
+    pub preconditions: ::prost::alloc::vec::Vec<Fact>,
+    #[prost(message, repeated, tag = "6")]
+    pub effects: ::prost::alloc::vec::Vec<Fact>,
+    #[prost(enumeration = "BlockingType", repeated, tag = "7")]
+    pub blocking_types: ::prost::alloc::vec::Vec<i32>,
+    #[prost(bool, tag = "8")]
+    pub pause_allowed: bool,
+    #[prost(bool, tag = "9")]
+    pub cancel_allowed: bool,
+    /// What the result says, for people (actionResult).
+    #[prost(string, tag = "10")]
+    pub result_description: ::prost::alloc::string::String,
+}
+/// An argument of an action.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ActionParameter {
+    /// 1 to 64 letters, digits, `_` and `-`.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(enumeration = "ValueDataType", tag = "2")]
+    pub value_data_type: i32,
+    #[prost(string, tag = "3")]
+    pub description: ::prost::alloc::string::String,
+    #[prost(bool, tag = "4")]
+    pub is_optional: bool,
+    /// Of a STRING that names a thing: which kind of thing, "box", "place". A planner tries things of
+    /// this kind only.
+    #[prost(string, tag = "5")]
+    pub object_type: ::prost::alloc::string::String,
+    /// Of a number.
+    #[prost(string, tag = "6")]
+    pub unit: ::prost::alloc::string::String,
+}
+/// A statement that is true of the world or not: `at(?self, ?to)`, `not holding(?self, ?box)`. A small
+/// subset of PDDL: no quantifiers, no disjunction, no numbers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Fact {
+    /// 1 to 64 letters, digits, `_` and `-`.
+    #[prost(string, tag = "1")]
+    pub predicate: ::prost::alloc::string::String,
+    /// At most 8: `?KEY` of a parameter that is not optional, `?self` the robot, or a constant.
+    #[prost(string, repeated, tag = "2")]
+    pub arguments: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(bool, tag = "3")]
+    pub negated: bool,
+}
+/// The words of VDA 5050.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ValueDataType {
+    Unspecified = 0,
+    Bool = 1,
+    Number = 2,
+    Integer = 3,
+    String = 4,
+    Object = 5,
+    Array = 6,
+}
+impl ValueDataType {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "VALUE_DATA_TYPE_UNSPECIFIED",
+            Self::Bool => "VALUE_DATA_TYPE_BOOL",
+            Self::Number => "VALUE_DATA_TYPE_NUMBER",
+            Self::Integer => "VALUE_DATA_TYPE_INTEGER",
+            Self::String => "VALUE_DATA_TYPE_STRING",
+            Self::Object => "VALUE_DATA_TYPE_OBJECT",
+            Self::Array => "VALUE_DATA_TYPE_ARRAY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "VALUE_DATA_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "VALUE_DATA_TYPE_BOOL" => Some(Self::Bool),
+            "VALUE_DATA_TYPE_NUMBER" => Some(Self::Number),
+            "VALUE_DATA_TYPE_INTEGER" => Some(Self::Integer),
+            "VALUE_DATA_TYPE_STRING" => Some(Self::String),
+            "VALUE_DATA_TYPE_OBJECT" => Some(Self::Object),
+            "VALUE_DATA_TYPE_ARRAY" => Some(Self::Array),
+            _ => None,
+        }
+    }
+}
+/// The words of VDA 5050: what else the robot may do meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum BlockingType {
+    Unspecified = 0,
+    None = 1,
+    Single = 2,
+    Soft = 3,
+    Hard = 4,
+}
+impl BlockingType {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BLOCKING_TYPE_UNSPECIFIED",
+            Self::None => "BLOCKING_TYPE_NONE",
+            Self::Single => "BLOCKING_TYPE_SINGLE",
+            Self::Soft => "BLOCKING_TYPE_SOFT",
+            Self::Hard => "BLOCKING_TYPE_HARD",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BLOCKING_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "BLOCKING_TYPE_NONE" => Some(Self::None),
+            "BLOCKING_TYPE_SINGLE" => Some(Self::Single),
+            "BLOCKING_TYPE_SOFT" => Some(Self::Soft),
+            "BLOCKING_TYPE_HARD" => Some(Self::Hard),
+            _ => None,
+        }
+    }
+}
 /// The first frame that a client sends (kind 1). It is never compressed.
 ///
 /// The account comes from the credential alone: from the client certificate of the TLS handshake, or
@@ -235,28 +462,6 @@ pub struct Account {
     #[prost(message, optional, tag = "4")]
     pub capabilities: ::core::option::Option<CapabilityCard>,
 }
-/// What a robot declares of itself with Announce.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct CapabilityCard {
-    /// For example "forklift-2t".
-    #[prost(string, tag = "1")]
-    pub model: ::prost::alloc::string::String,
-    #[prost(message, repeated, tag = "2")]
-    pub actions: ::prost::alloc::vec::Vec<ActionSpec>,
-}
-/// One action a robot is able to carry out.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ActionSpec {
-    /// For example "lift".
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// One sentence for people and for the planner.
-    #[prost(string, tag = "2")]
-    pub description: ::prost::alloc::string::String,
-    /// A JSON Schema (an object) that the arguments of a command must satisfy.
-    #[prost(string, tag = "3")]
-    pub arguments_schema_json: ::prost::alloc::string::String,
-}
 /// One conversation of the account, as of a moment.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Membership {
@@ -334,6 +539,23 @@ pub struct Error {
     /// How long to wait before trying again, in milliseconds; 0: the client's own back-off.
     #[prost(uint32, tag = "4")]
     pub retry_after_ms: u32,
+    /// With QUERY: what is wrong with it.
+    #[prost(message, optional, tag = "5")]
+    pub query_fault: ::core::option::Option<QueryFault>,
+}
+/// What is wrong with a query of robots.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryFault {
+    /// The place of the fault in the expression, in characters from its beginning, and how many.
+    #[prost(uint32, tag = "1")]
+    pub offset: u32,
+    #[prost(uint32, tag = "2")]
+    pub length: u32,
+    /// Or, when the expression is well: how many robots meet it, which are fewer than were asked for.
+    #[prost(uint32, tag = "3")]
+    pub matched: u32,
+    #[prost(uint32, tag = "4")]
+    pub wanted: u32,
 }
 /// Kind 13: the server will close this connection soon. Requests in flight are still answered; the
 /// client connects again, to another gateway if it knows one.
@@ -519,6 +741,9 @@ pub enum ErrorCode {
     OtherHistory = 24,
     /// A rule of the fleet does not let this content pass. Nothing was stored.
     ContentBlocked = 34,
+    /// A query of robots does not make sense, or too few robots meet it: see `query_fault`. Nothing was
+    /// stored.
+    Query = 33,
     /// The group was dissolved: its history stays, and nothing is added to it.
     GroupDissolved = 25,
     /// It would leave a group that has members without an owner: make another one first, or dissolve it.
@@ -565,6 +790,7 @@ impl ErrorCode {
             Self::NoSuchEntry => "ERROR_CODE_NO_SUCH_ENTRY",
             Self::OtherHistory => "ERROR_CODE_OTHER_HISTORY",
             Self::ContentBlocked => "ERROR_CODE_CONTENT_BLOCKED",
+            Self::Query => "ERROR_CODE_QUERY",
             Self::GroupDissolved => "ERROR_CODE_GROUP_DISSOLVED",
             Self::LastOwner => "ERROR_CODE_LAST_OWNER",
             Self::StaleEpoch => "ERROR_CODE_STALE_EPOCH",
@@ -601,6 +827,7 @@ impl ErrorCode {
             "ERROR_CODE_NO_SUCH_ENTRY" => Some(Self::NoSuchEntry),
             "ERROR_CODE_OTHER_HISTORY" => Some(Self::OtherHistory),
             "ERROR_CODE_CONTENT_BLOCKED" => Some(Self::ContentBlocked),
+            "ERROR_CODE_QUERY" => Some(Self::Query),
             "ERROR_CODE_GROUP_DISSOLVED" => Some(Self::GroupDissolved),
             "ERROR_CODE_LAST_OWNER" => Some(Self::LastOwner),
             "ERROR_CODE_STALE_EPOCH" => Some(Self::StaleEpoch),
@@ -610,6 +837,128 @@ impl ErrorCode {
             _ => None,
         }
     }
+}
+/// Kind 70: the robots that meet a condition. Answered with RobotsFound (71).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryRobots {
+    /// At most 1,024 bytes. Empty: all.
+    #[prost(string, tag = "1")]
+    pub query: ::prost::alloc::string::String,
+    /// 16 bytes: among the members of this group, which the asker is in. Empty: among all robots; for
+    /// operators and planners.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub group_id: ::prost::bytes::Bytes,
+    /// Robots with a greater account id.
+    #[prost(uint64, tag = "3")]
+    pub after_account_id: u64,
+    /// At most so many; 0 or more than the server allows: the server's page size.
+    #[prost(uint32, tag = "4")]
+    pub limit: u32,
+}
+/// Kind 71.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RobotsFound {
+    /// By rising account id.
+    #[prost(message, repeated, tag = "1")]
+    pub robots: ::prost::alloc::vec::Vec<FoundRobot>,
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+    /// How many robots meet the condition, on all pages.
+    #[prost(uint32, tag = "3")]
+    pub matched: u32,
+    /// Among how many.
+    #[prost(uint32, tag = "4")]
+    pub asked: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FoundRobot {
+    /// With its card.
+    #[prost(message, optional, tag = "1")]
+    pub account: ::core::option::Option<Account>,
+    #[prost(message, repeated, tag = "2")]
+    pub live: ::prost::alloc::vec::Vec<LiveAttribute>,
+}
+/// The newest value of a live attribute.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LiveAttribute {
+    #[prost(message, optional, tag = "1")]
+    pub attribute: ::core::option::Option<TypedAttribute>,
+    /// How long ago the server heard it, in milliseconds.
+    #[prost(uint64, tag = "2")]
+    pub age_ms: u64,
+}
+/// Kind 72: watches who meets a condition. Answered with RobotsWatched (73), and what changes comes as
+/// RobotsWatched with correlation 0. It is forgotten `lease_ms` after it was asked for: the client asks
+/// again before, under the same id and with what it has, and is answered with what has changed since.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchRobots {
+    /// 16 bytes, chosen by the client.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub watch_id: ::prost::bytes::Bytes,
+    /// As in QueryRobots.
+    #[prost(string, tag = "2")]
+    pub query: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub group_id: ::prost::bytes::Bytes,
+    /// Of the newest RobotsWatched; 0: none.
+    #[prost(uint64, tag = "4")]
+    pub generation: u64,
+    #[prost(uint64, tag = "5")]
+    pub revision: u64,
+    /// The watch ends.
+    #[prost(bool, tag = "6")]
+    pub end: bool,
+}
+/// Kind 73; and with correlation 0: what has changed, conflated, as a hint. A client whose revision is
+/// not `from_revision`, or that is of another generation, asks again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RobotsWatched {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub watch_id: ::prost::bytes::Bytes,
+    /// Names the server process that watches.
+    #[prost(uint64, tag = "2")]
+    pub generation: u64,
+    /// The changes lead from this revision to the other one. 0: `entered` is the whole set.
+    #[prost(uint64, tag = "3")]
+    pub from_revision: u64,
+    #[prost(uint64, tag = "4")]
+    pub revision: u64,
+    /// Robots that meet the condition and did not.
+    #[prost(uint64, repeated, tag = "5")]
+    pub entered: ::prost::alloc::vec::Vec<u64>,
+    /// Robots that met it and no longer do.
+    #[prost(uint64, repeated, tag = "6")]
+    pub left: ::prost::alloc::vec::Vec<u64>,
+    /// How many meet it now.
+    #[prost(uint32, tag = "7")]
+    pub members: u32,
+    #[prost(uint32, tag = "8")]
+    pub lease_ms: u32,
+}
+/// Kind 74: a robot says what changes often, its battery. Kept in memory, for five minutes since it
+/// was said, and not in the store: say it again every 30 seconds. Answered with LiveSet (75).
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetLive {
+    /// At most 16 of a robot; texts of at most 64 bytes, and no lists.
+    #[prost(message, repeated, tag = "1")]
+    pub set: ::prost::alloc::vec::Vec<TypedAttribute>,
+    #[prost(string, repeated, tag = "2")]
+    pub unset: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LiveSet {}
+/// Which robots a command goes to.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RobotSelection {
+    /// As in QueryRobots.
+    #[prost(string, tag = "1")]
+    pub query: ::prost::alloc::string::String,
+    /// Among the members of this group. Empty: among the robots that the issuer shares a group with.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub group_id: ::prost::bytes::Bytes,
+    /// Any so many, those first that are online and have no open command. 0: all.
+    #[prost(uint32, tag = "3")]
+    pub count: u32,
 }
 /// Kind 5: one message into one conversation. Answered with SendAck (kind 6) or Error (kind 12).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1712,6 +2061,10 @@ pub struct SendCommand {
     /// begun after it.
     #[prost(uint64, tag = "7")]
     pub deadline_at_ms: u64,
+    /// Instead of `targets` and `group_id`: robots that meet a condition. Who they are is decided once:
+    /// a repeat goes to the same robots, whoever meets it by then. Too few: QUERY, with their number.
+    #[prost(message, optional, tag = "8")]
+    pub selection: ::core::option::Option<RobotSelection>,
 }
 /// Kind 45.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1727,6 +2080,9 @@ pub struct CommandSent {
     pub duplicate: bool,
     #[prost(message, optional, tag = "4")]
     pub counts: ::core::option::Option<OutcomeCounts>,
+    /// With a selection, and not in a repeat: how many robots met the condition.
+    #[prost(uint32, tag = "5")]
+    pub matched: u32,
 }
 /// Kind 46: a robot says what becomes of its orders. Answered with OutcomesReported (47) when it is
 /// stored.

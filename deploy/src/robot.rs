@@ -1,0 +1,399 @@
+//! `swarm robot`: which robots can do what, and what one of them says of itself.
+
+use anyhow::{Context as _, anyhow, bail};
+use clap::Subcommand;
+use client_sdk::{
+    AccountId, ActionSpec, Client, ConversationId, Error, Fact, FoundRobot, QueryFault,
+    TypedAttribute,
+};
+use protocol::wire::typed_attribute::Value as Typed;
+use serde_json::{Value, json};
+
+use crate::access::{self, Access};
+use crate::admin::{self, Page, Shown};
+use crate::render::on_one_screen;
+use crate::screen;
+use crate::state::State;
+use crate::table::table;
+
+/// What to ask of robots.
+#[derive(Debug, Subcommand)]
+pub enum RobotCommand {
+    /// Lists all robots and whether they are online, or those that meet a condition, with what they
+    /// can do
+    List {
+        /// For example '"lift" in capabilities && lift.payload_kg >= 5 && battery > 20'
+        #[arg(long = "where", value_name = "EXPR")]
+        condition: Option<String>,
+        /// Only members of this group
+        #[arg(long, value_name = "NAME")]
+        group: Option<String>,
+        /// Which of them; after an account with a condition or a group.
+        #[command(flatten)]
+        page: Page,
+    },
+    /// Shows the card of a robot: capabilities, attributes, what is live, and its actions
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Prints who begins and ceases to meet a condition, until Ctrl-C
+    Watch {
+        /// The condition
+        #[arg(long = "where", value_name = "EXPR")]
+        condition: String,
+        /// Only members of this group
+        #[arg(long, value_name = "NAME")]
+        group: Option<String>,
+    },
+}
+
+/// `swarm robot`.
+pub async fn run(
+    state: &State,
+    operator: &str,
+    command: RobotCommand,
+    json: bool,
+) -> anyhow::Result<()> {
+    if let RobotCommand::List {
+        condition: None,
+        group: None,
+        page,
+    } = command
+    {
+        return admin::run(state, operator, Shown::Robots(page), json).await;
+    }
+    let access = Access::open(state)?;
+    let (client, _events) = access.operator(operator).await?;
+    let done = match command {
+        RobotCommand::List {
+            condition,
+            group,
+            page,
+        } => {
+            let condition = condition.unwrap_or_default();
+            list(&client, (&condition, group), &page, json).await
+        }
+        RobotCommand::Show { name } => show(&client, &name, json).await,
+        RobotCommand::Watch { condition, group } => watch(&client, &condition, group, json).await,
+    };
+    client.close().await;
+    done
+}
+
+async fn list(
+    client: &Client,
+    (condition, group): (&str, Option<String>),
+    page: &Page,
+    json: bool,
+) -> anyhow::Result<()> {
+    let group = in_group(client, group).await?;
+    let limit = page.limit;
+    let after = match &page.after[..] {
+        "" => 0,
+        account => account.parse().context("--after is not an account")?,
+    };
+    let (mut robots, mut last): (Vec<FoundRobot>, _) = (Vec::new(), AccountId(after));
+    let (matched, asked, more) = loop {
+        let left = match limit {
+            0 => 0,
+            limit => limit - u32::try_from(robots.len()).unwrap_or(limit),
+        };
+        let page = client.query_robots_page(condition, group, last, left).await;
+        let page = page.map_err(|error| shown(error, condition))?;
+        let more = page.more && !page.robots.is_empty();
+        robots.extend(page.robots);
+        last = robots.last().map_or(last, |robot| robot.account.id);
+        if !more || (limit > 0 && robots.len() >= limit as usize) {
+            break (page.matched, page.asked, more);
+        }
+    };
+    if json {
+        screen::say(
+            json!({
+                "matched": matched,
+                "asked": asked,
+                "more": more,
+                "robots": Value::from_iter(robots.iter().map(as_json)),
+            })
+            .to_string(),
+        );
+        return Ok(());
+    }
+    let rows = robots.iter().map(|robot| {
+        let card = robot.account.capabilities.clone().unwrap_or_default();
+        let capabilities = card.capabilities.iter().map(|one| {
+            let attributes = one.attributes.iter().map(attribute);
+            let attributes: Vec<_> = attributes.collect();
+            let all = format!("{} {}", one.name, attributes.join(" "));
+            all.trim().to_owned()
+        });
+        let actions = card.actions.iter().map(|action| action.name.clone());
+        [
+            robot.account.id.to_string(),
+            robot.account.name.clone(),
+            card.model.clone(),
+            joined(card.attributes.iter().map(attribute)),
+            joined(robot.live.iter().map(|live| attribute(&live.attribute))),
+            joined(capabilities.chain(actions)),
+        ]
+        .map(|cell| on_one_screen(&cell))
+    });
+    let names = ["account", "name", "model", "attributes", "live", "can"];
+    let mut told = table(names, rows);
+    told += &format!("{matched} of {asked} robots\n");
+    if more {
+        told += &format!("more: --after {last}\n");
+    }
+    screen::say(told.trim_end());
+    Ok(())
+}
+
+async fn show(client: &Client, name: &str, json: bool) -> anyhow::Result<()> {
+    let condition = format!("name == {}", Value::from(name));
+    let found = client.query_robots(&condition, None).await?;
+    let Some(robot) = found.first() else {
+        bail!("there is no robot {name} with a card");
+    };
+    if json {
+        screen::say(as_json(robot).to_string());
+        return Ok(());
+    }
+    screen::say(card(robot).trim_end());
+    Ok(())
+}
+
+async fn watch(
+    client: &Client,
+    condition: &str,
+    group: Option<String>,
+    json: bool,
+) -> anyhow::Result<()> {
+    let group = in_group(client, group).await?;
+    let watch = client.watch_robots(condition, group).await;
+    let mut watch = watch.map_err(|error| shown(error, condition))?;
+    let say = |what: &str, robots: Vec<AccountId>| {
+        for robot in robots {
+            screen::say(if json {
+                json!({ "account": robot.0.to_string(), "what": what }).to_string()
+            } else {
+                format!("{what:<8} {robot}")
+            });
+        }
+    };
+    say("entered", watch.robots().iter().copied().collect());
+    loop {
+        tokio::select! {
+            changed = watch.changed() => {
+                let changed = changed?;
+                say("left", changed.left);
+                say("entered", changed.entered);
+            }
+            interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
+        }
+    }
+}
+
+async fn in_group(client: &Client, name: Option<String>) -> anyhow::Result<Option<ConversationId>> {
+    let Some(name) = name else {
+        return Ok(None);
+    };
+    match access::group(client, &name).await? {
+        Some(group) => Ok(Some(group)),
+        None => Err(access::no_such_group(client, &name).await),
+    }
+}
+
+/// The refusal of a condition, with a mark under the place of its fault.
+pub fn shown(error: Error, condition: &str) -> anyhow::Error {
+    let Error::Refused(refusal) = &error else {
+        return error.into();
+    };
+    match refusal
+        .query_fault
+        .as_deref()
+        .filter(|fault| fault.wanted == 0)
+    {
+        Some(fault) => {
+            let message = refusal.message.clone();
+            anyhow!("{message}\n  {condition}\n  {}", mark(condition, *fault))
+        }
+        None => error.into(),
+    }
+}
+
+/// Chinese takes two places a character, as the table has it.
+fn mark(condition: &str, fault: QueryFault) -> String {
+    let places = |from: usize, chars: usize| -> usize {
+        let chars = condition.chars().skip(from).take(chars);
+        chars.map(|c| if c.is_ascii() { 1 } else { 2 }).sum()
+    };
+    let offset = usize::try_from(fault.offset).unwrap_or(0);
+    let length = usize::try_from(fault.length).unwrap_or(1);
+    let under = places(offset, length).max(1);
+    format!("{}{}", " ".repeat(places(0, offset)), "^".repeat(under))
+}
+
+fn attribute(one: &TypedAttribute) -> String {
+    let value = match &one.value {
+        Some(Typed::Number(number)) => format!("{number}{}", one.unit),
+        Some(Typed::Text(text)) => text.clone(),
+        Some(Typed::Truth(truth)) => truth.to_string(),
+        Some(Typed::List(list)) => {
+            let numbers = list.numbers.iter().map(f64::to_string);
+            let all: Vec<_> = list.texts.iter().cloned().chain(numbers).collect();
+            all.join("|")
+        }
+        None => String::new(),
+    };
+    format!("{}={value}", one.name)
+}
+
+fn joined(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+fn card(robot: &FoundRobot) -> String {
+    let card = robot.account.capabilities.clone().unwrap_or_default();
+    let mut told = format!("{} {}\n", robot.account.id, robot.account.name);
+    let named = [
+        ("model", &card.model),
+        ("manufacturer", &card.manufacturer),
+        ("serial number", &card.serial_number),
+    ];
+    for (what, value) in named {
+        if !value.is_empty() {
+            told += &format!("{what}: {}\n", on_one_screen(value));
+        }
+    }
+    for one in &card.attributes {
+        told += &format!("{}\n", on_one_screen(&attribute(one)));
+    }
+    for live in &robot.live {
+        let seconds = live.age.as_secs();
+        told += &format!("{} ({seconds} s ago)\n", attribute(&live.attribute));
+    }
+    for capability in &card.capabilities {
+        let attributes = joined(capability.attributes.iter().map(attribute));
+        told += &on_one_screen(&format!("can {} {attributes}", capability.name));
+        told.push('\n');
+    }
+    for action in &card.actions {
+        told += &action_lines(action);
+    }
+    told
+}
+
+fn action_lines(action: &ActionSpec) -> String {
+    let keys = action.parameters.iter().map(|parameter| {
+        let kind = parameter.value_data_type().as_str_name();
+        let kind = kind.trim_start_matches("VALUE_DATA_TYPE_");
+        let optional = if parameter.is_optional { "?" } else { "" };
+        format!("{}{optional}: {kind}", parameter.key)
+    });
+    let mut told = on_one_screen(&format!("action {}({})", action.name, joined(keys)));
+    told.push('\n');
+    for (what, facts) in [("needs", &action.preconditions), ("then", &action.effects)] {
+        for fact in facts {
+            told += &on_one_screen(&format!("  {what} {}", fact_words(fact)));
+            told.push('\n');
+        }
+    }
+    told
+}
+
+fn fact_words(fact: &Fact) -> String {
+    let not = if fact.negated { "not " } else { "" };
+    format!("{not}{}({})", fact.predicate, fact.arguments.join(", "))
+}
+
+fn as_json(robot: &FoundRobot) -> Value {
+    let card = robot.account.capabilities.clone().unwrap_or_default();
+    let attributes = |all: &[TypedAttribute]| {
+        Value::from_iter(all.iter().map(|one| (one.name.clone(), value_json(one))))
+    };
+    let capabilities = card.capabilities.iter();
+    let live = robot.live.iter().map(|live| {
+        let age_ms = u64::try_from(live.age.as_millis()).unwrap_or(u64::MAX);
+        let said = json!({ "value": value_json(&live.attribute), "age_ms": age_ms });
+        (live.attribute.name.clone(), said)
+    });
+    json!({
+        "account": robot.account.id.0.to_string(),
+        "name": robot.account.name,
+        "model": card.model,
+        "manufacturer": card.manufacturer,
+        "serial_number": card.serial_number,
+        "capabilities": Value::from_iter(
+            capabilities.map(|one| (one.name.clone(), attributes(&one.attributes))),
+        ),
+        "attributes": attributes(&card.attributes),
+        "live": Value::from_iter(live),
+        "actions": Value::from_iter(card.actions.iter().map(action_json)),
+    })
+}
+
+fn value_json(one: &TypedAttribute) -> Value {
+    let value = match &one.value {
+        Some(Typed::Number(number)) => json!(number),
+        Some(Typed::Text(text)) => json!(text),
+        Some(Typed::Truth(truth)) => json!(truth),
+        Some(Typed::List(list)) if list.texts.is_empty() => json!(list.numbers),
+        Some(Typed::List(list)) => json!(list.texts),
+        None => Value::Null,
+    };
+    match &one.unit[..] {
+        "" => value,
+        unit => json!({ "value": value, "unit": unit }),
+    }
+}
+
+fn action_json(action: &ActionSpec) -> Value {
+    let facts = |facts: &[Fact]| Value::from_iter(facts.iter().map(fact_words));
+    json!({
+        "name": action.name,
+        "description": action.description,
+        "parameters": Value::from_iter(action.parameters.iter().map(|one| json!({
+            "key": one.key,
+            "type": one.value_data_type().as_str_name().trim_start_matches("VALUE_DATA_TYPE_"),
+            "optional": one.is_optional,
+            "object_type": one.object_type,
+            "unit": one.unit,
+        }))),
+        "preconditions": facts(&action.preconditions),
+        "effects": facts(&action.effects),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use client_sdk::registry;
+
+    #[test]
+    fn a_mark_stands_under_the_fault_in_chinese_too() {
+        let fault = QueryFault {
+            offset: 5,
+            length: 2,
+            ..QueryFault::default()
+        };
+        assert_eq!(mark("电量 > 飞(1)", fault), "       ^^^");
+        assert_eq!(mark("abcdefgh", fault), "     ^^");
+        assert_eq!(mark("abcde", fault), "     ^", "at its end");
+    }
+
+    #[test]
+    fn attributes_are_told_with_their_units() {
+        assert_eq!(
+            attribute(&registry::number("载重", 5.5, "kg")),
+            "载重=5.5kg"
+        );
+        assert_eq!(attribute(&registry::texts("maps", &["a", "b"])), "maps=a|b");
+        let fact = Fact {
+            predicate: "at".into(),
+            arguments: vec!["?self".into(), "?to".into()],
+            negated: true,
+        };
+        assert_eq!(fact_words(&fact), "not at(?self, ?to)");
+    }
+}
