@@ -49,6 +49,7 @@ pub mod robot;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 pub mod testing;
+pub mod watch;
 
 pub use protocol;
 pub use protocol::content::{self, Content, References};
@@ -79,3 +80,4 @@ pub use message::{
 pub use orders::{NotBegun, Order, OrderLedger, Orders};
 pub use registry::{FoundRobot, LiveValue, LiveValues, RobotChange, RobotPage, RobotWatch};
 pub use robot::{ActionContext, ActionError, Robot};
+pub use watch::{Gap, Seen, Watch, WatchFilter};

@@ -31,6 +31,7 @@ use crate::estop::Stop as EmergencyStop;
 use crate::incoming::{CloseReason, Event, Events};
 use crate::journal::Journal;
 use crate::message::{Account, Message};
+use crate::watch::{Watch, WatchFilter};
 
 pub(crate) use action::{Action, Ending, carry_out};
 pub use action::{ActionContext, ActionError};
@@ -197,6 +198,14 @@ impl Robot {
     #[must_use]
     pub fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// Hears of everything that is committed and fits: [`Client::watch`].
+    ///
+    /// # Errors
+    /// As [`Client::watch`].
+    pub async fn watch(&self, filter: WatchFilter) -> Result<Watch, Error> {
+        self.client.watch(filter).await
     }
 
     /// Who the robot is.

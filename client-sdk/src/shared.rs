@@ -24,6 +24,7 @@ use crate::message::Receipt;
 use crate::outbox::Letter;
 use crate::registry::RobotNews;
 use crate::requests::Request;
+use crate::watch::Sight;
 
 /// Shared by value; every lock is held for a few instructions and never across an await.
 pub(crate) struct Shared {
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) commands: News,
     /// What is pushed of watched queries.
     pub(crate) robots: RobotNews,
+    /// What is told to whoever watches.
+    pub(crate) sight: Sight,
     /// The present session, for whoever waits for the next; 0: none; `u64::MAX`: the client has
     /// ended.
     pub(crate) sessions: watch::Sender<u64>,
@@ -80,6 +83,7 @@ impl Shared {
             wants_probe: AtomicBool::new(false),
             commands: News::default(),
             robots: RobotNews::default(),
+            sight: Sight::default(),
             sessions: watch::channel(0).0,
             session: AtomicU64::new(0),
             gateway: Mutex::default(),

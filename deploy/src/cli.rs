@@ -4,11 +4,14 @@
 
 mod options;
 
+mod observe;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use thiserror::Error;
 
+pub use self::observe::Observe;
 pub use self::options::{
     AdminOptions, GlobalOperatorOption, GlobalStateOption, OperatorOption, ShownCommand,
     StateOption, StoreOption,
@@ -232,6 +235,9 @@ pub enum Command {
         #[command(flatten)]
         state: StateOption,
     },
+    /// What looks on.
+    #[command(flatten)]
+    Observe(Observe),
     /// Checks the providers of models that the planner asks
     Provider {
         /// What to do.
@@ -364,6 +370,7 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
         Command::Credential { kind, name, state } => {
             upkeep::credential(&state.folder(), kind, &name)
         }
+        Command::Observe(observe) => observe.run().await,
         Command::Provider { command } => provider::run(command).await,
         Command::BecomeTier { .. } => unreachable!("it has become a tier"),
     }

@@ -5,7 +5,8 @@
 //!
 //! Read in this order: [`cli`]; [`state`], [`authority`], [`tiers`], [`addresses`], [`ports`],
 //! [`supervisor`] and [`up`], which make a cluster; [`provider`]; [`access`], [`upkeep`], [`backup`]
-//! over [`archive`], [`api`], [`admin`], [`group`], [`chat`], [`command`], [`estop`] and [`render`], by which a person uses it;
+//! over [`archive`], [`api`], [`admin`], [`group`], [`chat`], [`command`], [`robot`], [`media`],
+//! [`estop`], [`watch`] and [`render`], by which a person uses it;
 //! [`world`], [`floor`], [`fleet`], [`recorder`], [`goal`], [`story`], [`audit`],
 //! [`report`] and [`demo`], which show it at
 //! work and count what was said.
@@ -44,6 +45,7 @@ pub mod render;
 pub mod robot;
 pub mod search;
 pub mod table;
+pub mod watch;
 
 pub mod audit;
 pub mod demo;

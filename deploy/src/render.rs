@@ -20,6 +20,18 @@ impl Names {
         Self(members.iter().map(named).collect())
     }
 
+    /// Whether this account has a name here.
+    #[must_use]
+    pub fn knows(&self, account: AccountId) -> bool {
+        account.0 == 0 || self.0.contains_key(&account)
+    }
+
+    /// Learns who these are.
+    pub fn learn_all(&mut self, accounts: &[Account]) {
+        let named = |account: &Account| (account.id, account.name.clone());
+        self.0.extend(accounts.iter().map(named));
+    }
+
     /// Learns who comes.
     pub fn learn(&mut self, content: &Content) {
         if let Content::Membership(membership) = content {

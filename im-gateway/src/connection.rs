@@ -237,6 +237,12 @@ fn pass(
             let whole = media.complete(handle.account, asked, answer);
             answers.push(passed, whole);
         }
+        client::WATCH => {
+            let from = (handle.account, handle.session);
+            let allowed = Upstream::pass(logic, from, &passed);
+            let watched = gateway.watch(handle, passed.body.clone(), allowed);
+            answers.push(passed, watched);
+        }
         _ => {
             let from = (handle.account, handle.session);
             let answer = Upstream::pass(logic, from, &passed);

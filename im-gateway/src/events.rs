@@ -296,3 +296,14 @@ pub(crate) fn orders_dropped() {
 pub(crate) fn order_expired() {
     metrics::counter!("im_gateway_orders_expired_total").increment(1);
 }
+
+/// What is watched by somebody who reads too slowly, told as a gap.
+pub(crate) fn watched_dropped() {
+    metrics::counter!("im_gateway_watched_dropped_total").increment(1);
+}
+
+/// A router does not know who watches here; it is told again.
+pub(crate) fn watches_not_told(refusal: &Refusal) {
+    metrics::counter!("im_gateway_watches_not_told_total").increment(1);
+    tracing::info!(%refusal, "a router was not told who watches");
+}

@@ -8,6 +8,7 @@ mod estop;
 mod listed;
 mod marking;
 mod routes;
+mod watching;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -81,6 +82,9 @@ pub struct Gateway {
     /// Before any lock of the registry.
     estops: Mutex<Estops>,
     estop_news: Notify,
+    /// Who watches the fleet.
+    watches: Mutex<watching::FleetWatches>,
+    watches_owed: Notify,
     /// Where those in force outlive this process.
     estop_file: Option<PathBuf>,
     last_session: AtomicU64,
@@ -133,6 +137,8 @@ impl Gateway {
             unregistered: Notify::new(),
             estops: Mutex::default(),
             estop_news: Notify::new(),
+            watches: Mutex::default(),
+            watches_owed: Notify::new(),
             estop_file: around.estop_file,
             // Another random start in another process: ids do not meet.
             last_session: AtomicU64::new(id.0 & !u64::from(u32::MAX)),
@@ -185,6 +191,7 @@ impl Gateway {
 
     /// A session ends.
     pub fn leave(&self, handle: &SessionHandle) {
+        self.watch_ends(handle.session);
         let _changing = self.changing.lock();
         let gone = self.registry.leave(handle);
         self.unregister(&gone);
@@ -255,6 +262,7 @@ impl Gateway {
     /// memberships are read again.
     pub fn resync(&self) {
         self.registry.doubt();
+        self.watches_missed();
         self.resync.notify_one();
     }
 
@@ -265,6 +273,7 @@ impl Gateway {
             () = self.read_again() => {}
             () = self.register_again() => {}
             () = self.tell_list() => {}
+            () = self.watch_again() => {}
             () = self.drain.draining() => {}
         }
     }

@@ -9,7 +9,7 @@ use protocol::wire::{AccountKind, Pong};
 use protocol::{AccountId, ConversationId, Frame, SequenceNumber, SessionId};
 
 use crate::events;
-use crate::outbox::{EphemeralKey, Order, Outbox, Push, Put, UrgentKey};
+use crate::outbox::{EphemeralKey, Order, Outbox, Push, Put, UrgentKey, Watching};
 use crate::shared_frame::SharedFrame;
 
 /// One session. Everybody may put something into its outbox; its connection alone takes it out.
@@ -130,6 +130,19 @@ impl SessionHandle {
         let put = self.outbox.lock().ephemeral(key, frame);
         if let Put::Replaced(dropped) = put {
             events::ephemeral_replaced(dropped);
+        }
+        self.connection.wake();
+    }
+
+    /// From now on this is watched, and nothing else.
+    pub fn begin_watch(&self, watching: Option<Watching>) {
+        self.outbox.lock().watch(watching);
+    }
+
+    /// Tells what is watched, if something is.
+    pub fn watched(&self, tell: impl FnOnce(&mut Watching)) {
+        if let Some(watching) = self.outbox.lock().watching() {
+            tell(watching);
         }
         self.connection.wake();
     }

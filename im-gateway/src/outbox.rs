@@ -1,5 +1,5 @@
 //! What waits for one client, in lanes: emergency stops first, then answers, then orders, then entries
-//! by priority, then ephemeral messages. Bounded: a client that does not read as fast as its conversations run is told their
+//! by priority, then ephemeral messages, then what is watched. Bounded: a client that does not read as fast as its conversations run is told their
 //! heads instead of their entries, and pulls. Pushes of a conversation leave in strictly rising
 //! order: an older one is dropped, a gap is passed on.
 //!
@@ -10,6 +10,7 @@ mod orders;
 mod told;
 mod urgent;
 mod waiting;
+mod watching;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use self::told::{Order as PushOrder, Told};
 use self::urgent::Urgent;
 pub use self::urgent::UrgentKey;
 use self::waiting::{Item, LANES, Waiting, lane};
+pub use self::watching::Watching;
 use crate::shared_frame::SharedFrame;
 
 /// Pushes that wait for one session, in frames. When full: the conversation whose push does not
@@ -109,6 +111,8 @@ pub struct Outbox {
     ephemeral_order: VecDeque<EphemeralKey>,
     ephemeral: HashMap<EphemeralKey, SharedFrame>,
     ephemeral_bytes: usize,
+    /// What this session watches, if it does.
+    watching: Option<Box<Watching>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -205,11 +209,17 @@ impl Outbox {
         let full = self.pushes >= self.limits.pushes
             || self.push_bytes + push.frame.len() > self.limits.bytes;
         let (conversation, last) = (push.conversation, push.last);
-        match self.told.push(conversation, push.first, last) {
+        let order = self.told.push(conversation, push.first, last);
+        if let Some(watching) = &mut self.watching
+            && !matches!(order, PushOrder::Stale)
+        {
+            watching.push(&push);
+        }
+        match order {
             PushOrder::Rising => {}
             PushOrder::Stale => return Put::Stale,
             PushOrder::HeadOnly => {
-                self.head(conversation, last);
+                self.tell_head(conversation, last);
                 return Put::Lagging(0);
             }
         }
@@ -233,6 +243,13 @@ impl Outbox {
 
     /// A conversation has entries up to here that are not pushed to this session.
     pub fn head(&mut self, conversation: ConversationId, head: SequenceNumber) {
+        if let Some(watching) = &mut self.watching {
+            watching.head(conversation, head);
+        }
+        self.tell_head(conversation, head);
+    }
+
+    fn tell_head(&mut self, conversation: ConversationId, head: SequenceNumber) {
         self.told.head(conversation, head);
         let waiting = self.waiting(conversation, lane(Priority::Chat));
         waiting.head = waiting.head.max(Some(head));
@@ -280,8 +297,11 @@ impl Outbox {
         if let Some(frame) = self.pop_conversation(now_ms) {
             return Some(frame.bytes(zstd).clone());
         }
-        let frame = self.pop_ephemeral()?;
-        Some(frame.bytes(zstd).clone())
+        if let Some(frame) = self.pop_ephemeral() {
+            return Some(frame.bytes(zstd).clone());
+        }
+        let frame = self.watching.as_mut()?.pop(now_ms)?;
+        Some(SharedFrame::from(&frame).bytes(zstd).clone())
     }
 
     /// Drops everything but the answers, for a session that ends. Returns how many frames.

@@ -1,4 +1,5 @@
-//! What the routers say, each in its order: methods 321 to 326 of `internal.proto`.
+//! What the routers say, each in its order: methods 321 to 326 of `internal.proto`, and 353
+//! of `watch.proto`.
 //!
 //! The one reader of these links is the one writer of entries into outboxes, which keeps every
 //! conversation in order. It never waits for an answer.
@@ -31,8 +32,12 @@ pub async fn run(gateway: Arc<Gateway>, mut routers: PeerEvents) {
             PeerEvent::Up(router) => {
                 gateway.router_up(router);
                 gateway.meet_gateways();
+                gateway.watches_moved();
             }
-            PeerEvent::Moved => gateway.routers_moved(),
+            PeerEvent::Moved => {
+                gateway.routers_moved();
+                gateway.watches_moved();
+            }
             PeerEvent::Notice { method, body, .. } => {
                 if let Err(refusal) = take(&gateway, method, body) {
                     events::notice_refused(method, &refusal);
@@ -70,6 +75,10 @@ fn take(gateway: &Arc<Gateway>, method: u16, body: Bytes) -> Result<(), Refusal>
         method::FANOUT_EPHEMERAL => ephemeral(gateway, rpc::decode(body)?),
         method::TELL_SESSIONS => {
             tell(gateway, rpc::decode(body)?);
+            Ok(())
+        }
+        method::WATCHED_ENTRIES => {
+            gateway.watched(rpc::decode(body)?);
             Ok(())
         }
         method::RESYNC => {

@@ -45,6 +45,8 @@ pub struct Config {
     pub content: ContentConfig,
     /// What may be uploaded.
     pub media: MediaConfig,
+    /// Who may analyse.
+    pub analysis: AnalysisConfig,
     /// Ids.
     pub snowflake: SnowflakeConfig,
     /// How the processes of a cluster find each other.
@@ -130,6 +132,14 @@ pub struct MediaConfig {
     pub fleet_bytes_max: u64,
     /// Uploads of one account that have begun and not ended.
     pub unfinished_max: u32,
+}
+
+/// The section `[analysis]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnalysisConfig {
+    /// Operators who may watch all groups of the fleet, with commas between them; `*`: all.
+    pub accounts: String,
 }
 
 /// The section `[snowflake]`.

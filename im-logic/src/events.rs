@@ -206,6 +206,7 @@ fn request_name(kind: u32) -> &'static str {
         client::FIND_ACCOUNTS => "find_accounts",
         client::LIST_LACKING => "list_lacking",
         client::LIST_ONLINE => "list_online",
+        client::WATCH => "watch",
         _ => "unknown",
     }
 }

@@ -6,8 +6,8 @@
 //! the order of what has to wait for more, and [`dispatch`] carries it out, [`estop`] in an
 //! emergency. Then who somebody is, [`authenticate`], and everything that is asked more rarely:
 //! [`groups`], [`commands`], [`registry`], [`listing`], [`accounts`], [`history`], [`media`],
-//! [`online`], [`robots`], [`links`], [`audit`]. Whoever administers by HTTP comes to [`api`]. The
-//! shell: [`store`], [`node`], [`service`], [`config`].
+//! [`online`], [`analysis`], [`robots`], [`links`], [`audit`]. Whoever administers by HTTP comes to
+//! [`api`]. The shell: [`store`], [`node`], [`service`], [`config`].
 
 pub mod permission;
 pub mod send;
@@ -26,6 +26,7 @@ pub mod estop;
 pub mod authenticate;
 
 pub mod accounts;
+pub mod analysis;
 pub mod audit;
 pub mod commands;
 pub mod groups;

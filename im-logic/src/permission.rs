@@ -87,6 +87,8 @@ pub enum Action {
     QueryRobots,
     /// Ask it among the robots of a group.
     QueryMembers,
+    /// Watch all groups of the fleet.
+    AnalyseFleet,
     /// Declare what one is able to do.
     DeclareCapabilities,
 }

@@ -19,10 +19,11 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::accounts::Accounts;
+use crate::analysis::Analysis;
 use crate::audit::AuditLog;
 use crate::authenticate::Authentication;
 use crate::commands::Commands;
-use crate::config::{Config, MediaConfig, RatesConfig};
+use crate::config::{AnalysisConfig, Config, MediaConfig, RatesConfig};
 use crate::content::ContentRules;
 use crate::directory::Directory;
 use crate::dispatch::Dispatch;
@@ -65,6 +66,7 @@ pub struct Service {
     media: Media,
     pub(crate) commands: Commands,
     registry: Arc<Registry>,
+    analysis: Analysis,
 }
 
 /// What a service is made of.
@@ -84,6 +86,8 @@ pub struct Parts {
     pub content: Arc<ContentRules>,
     /// What may be uploaded.
     pub media: MediaConfig,
+    /// Who may analyse.
+    pub analysis: AnalysisConfig,
     /// Makes the ids of accounts and groups.
     pub snowflakes: Arc<Snowflakes>,
     /// To the stores.
@@ -110,6 +114,7 @@ impl Parts {
             media: config.media,
             groups_per_account_max: config.limits.groups_per_account_max,
             content,
+            analysis: config.analysis.clone(),
             snowflakes,
             stores,
             routers,
@@ -212,6 +217,7 @@ impl Service {
                 Arc::clone(&registry),
             ),
             registry,
+            analysis: Analysis::new(Arc::clone(&directory), &parts.analysis),
             history: History::new(store),
             directory,
             members,
@@ -311,6 +317,7 @@ impl Service {
             client::GET_COMMAND => self.commands.get(caller, rpc::decode(body)?).await,
             client::LIST_ORDERS => self.commands.orders(caller, rpc::decode(body)?).await,
             client::TAKE_EPOCH => self.commands.take_epoch(caller, rpc::decode(body)?).await,
+            client::WATCH => reply(self.analysis.watch(caller, rpc::decode(body)?).await),
             client::LIST_ONLINE => reply(self.online.list(caller, rpc::decode(body)?).await),
             client::QUERY_ROBOTS => reply(self.registry.query(caller, rpc::decode(body)?).await),
             client::WATCH_ROBOTS => reply(self.registry.watch(caller, rpc::decode(body)?).await),

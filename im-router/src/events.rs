@@ -114,3 +114,14 @@ pub(crate) fn live_said(robots: usize, forgotten: bool) {
         metrics::counter!("im_router_live_forgotten_total").increment(1);
     }
 }
+
+/// So many watch the fleet.
+#[expect(clippy::cast_precision_loss, reason = "some hundreds")]
+pub(crate) fn watches(number: usize) {
+    metrics::gauge!("im_router_watches").set(number as f64);
+}
+
+/// So many entries fit somebody's filter on one gateway.
+pub(crate) fn watched(entries: usize) {
+    metrics::counter!("im_router_watched_entries_total").increment(entries as u64);
+}

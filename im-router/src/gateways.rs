@@ -6,12 +6,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::kind::method;
-use protocol::wire::internal::{HeadHints, Registered, TellAccounts};
-use protocol::{AccountId, ConversationId, SequenceNumber};
+use protocol::wire::Entry;
+use protocol::wire::internal::{HeadHints, Registered, TellAccounts, WatchedEntries};
+use protocol::{AccountId, ConversationId, Refusal, SequenceNumber};
 use service_kit::drain::Drain;
 use service_kit::rpc::{self, NotifyError, Peer};
 
@@ -19,6 +21,7 @@ use crate::events;
 use crate::fanout::{self, Run};
 use crate::owed::{self, Notice, Owed};
 use crate::table::{Head, LinkId, Passed, Registration, Table};
+use crate::watch::{self, Watches};
 
 /// Heads in the answer to a registration: some 2 MiB. The others follow as notices.
 const REGISTERED_HEADS_MAX: usize = 64 * 1024;
@@ -27,12 +30,15 @@ const REGISTERED_HEADS_MAX: usize = 64 * 1024;
 #[derive(Debug, Clone)]
 pub struct Gateways {
     inner: Arc<Mutex<Inner>>,
+    /// Whether anybody watches the fleet: when nobody does, that costs nothing but this.
+    is_watched: Arc<AtomicBool>,
     drain: Drain,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     table: Table,
+    watches: Watches,
     outlets: HashMap<LinkId, Outlet>,
 }
 
@@ -51,6 +57,7 @@ struct Outlet {
 enum Instead<'a> {
     Heads(&'a [Head]),
     Resync,
+    Gaps(&'a WatchedEntries),
     Nothing,
 }
 
@@ -60,6 +67,7 @@ impl Gateways {
     pub fn new(drain: Drain) -> Self {
         Self {
             inner: Arc::default(),
+            is_watched: Arc::default(),
             drain,
         }
     }
@@ -70,11 +78,8 @@ impl Gateways {
         let link = link(peer);
         let mut inner = self.inner.lock();
         let heads = inner.table.register(link, registration);
-        let outlet = inner.outlets.entry(link).or_insert_with(|| Outlet {
-            peer: peer.clone(),
-            owed: Owed::default(),
-            is_behind: false,
-        });
+        let outlet = inner.outlets.entry(link);
+        let outlet = outlet.or_insert_with(|| Outlet::new(peer));
         let told = heads.len().min(REGISTERED_HEADS_MAX);
         let (now, later) = heads.split_at(told);
         if !later.is_empty() {
@@ -104,7 +109,64 @@ impl Gateways {
         let mut inner = self.inner.lock();
         inner.table.gone(link(peer));
         inner.outlets.remove(&link(peer));
+        inner.watches.gone(link(peer));
+        self.is_watched
+            .store(!inner.watches.is_empty(), Ordering::Relaxed);
         events::gateways(inner.table.gateways().count());
+    }
+
+    /// A gateway says who watches the fleet there.
+    ///
+    /// # Errors
+    /// When a filter makes no sense.
+    pub fn watch(
+        &self,
+        peer: &Peer,
+        watches: protocol::wire::internal::Watches,
+    ) -> Result<(), Refusal> {
+        let (version, watches) = (watches.version, watch::parse(watches)?);
+        let mut inner = self.inner.lock();
+        let outlet = inner.outlets.entry(link(peer));
+        outlet.or_insert_with(|| Outlet::new(peer));
+        inner.watches.set(link(peer), version, watches);
+        self.is_watched
+            .store(!inner.watches.is_empty(), Ordering::Relaxed);
+        events::watches(inner.watches.len());
+        Ok(())
+    }
+
+    /// Whether anybody watches the fleet.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.is_watched.load(Ordering::Relaxed)
+    }
+
+    /// The same entries, for those who watch the fleet.
+    pub fn pass_watched(&self, entries: &[Entry]) {
+        let mut inner = self.inner.lock();
+        for (link, watched) in inner.watches.select(entries) {
+            events::watched(watched.entries.len());
+            let told = Notice {
+                method: method::WATCHED_ENTRIES,
+                body: rpc::encode(&watched),
+            };
+            self.tell(&mut inner, link, told, &Instead::Gaps(&watched));
+        }
+    }
+
+    /// What those who watch the fleet may have missed.
+    fn pass_gaps(&self, inner: &mut Inner, heads: &[Head], restarted: bool) {
+        let watched = watch::missed(heads, restarted);
+        if watched.gaps.is_empty() {
+            return;
+        }
+        for link in inner.watches.links() {
+            let told = Notice {
+                method: method::WATCHED_ENTRIES,
+                body: rpc::encode(&watched),
+            };
+            self.tell(inner, link, told, &Instead::Gaps(&watched));
+        }
     }
 
     /// Entries were committed.
@@ -159,6 +221,9 @@ impl Gateways {
             for link in links {
                 self.tell(&mut inner, link, owed::resync(), &Instead::Resync);
             }
+        }
+        if self.is_watched() {
+            self.pass_gaps(&mut inner, heads, restarted);
         }
         for (link, heads) in inner.table.raise_heads(heads) {
             events::heads_told(heads.len());
@@ -257,6 +322,14 @@ impl Gateways {
 }
 
 impl Outlet {
+    fn new(peer: &Peer) -> Self {
+        Self {
+            peer: peer.clone(),
+            owed: Owed::default(),
+            is_behind: false,
+        }
+    }
+
     fn owe(&mut self, instead: &Instead<'_>) {
         match instead {
             Instead::Heads(heads) => {
@@ -265,6 +338,7 @@ impl Outlet {
                 }
             }
             Instead::Resync => self.owed.resync(),
+            Instead::Gaps(watched) => self.owed.watched(watched),
             Instead::Nothing => {}
         }
     }
@@ -274,6 +348,7 @@ const fn instead_name(instead: &Instead<'_>) -> &'static str {
     match instead {
         Instead::Heads(_) => "head",
         Instead::Resync => "resync",
+        Instead::Gaps(_) => "gap",
         Instead::Nothing => "nothing",
     }
 }

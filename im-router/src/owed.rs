@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use protocol::kind::method;
-use protocol::wire::internal::{HeadHints, Resync};
+use protocol::limits::WATCH_GAPS_MAX;
+use protocol::watch::Gaps;
+use protocol::wire::internal::{HeadHints, Resync, WatchedEntries};
 use protocol::{ConversationId, SequenceNumber};
 use service_kit::rpc;
 
@@ -34,6 +36,8 @@ pub struct Notice {
 pub struct Owed {
     heads: BTreeMap<ConversationId, SequenceNumber>,
     resync: bool,
+    /// What its watches have missed.
+    gaps: Gaps,
 }
 
 impl Owed {
@@ -52,13 +56,30 @@ impl Owed {
         self.resync = true;
     }
 
+    /// Its watches have not got these.
+    pub fn watched(&mut self, watched: &WatchedEntries) {
+        for entry in watched.entries.iter().filter_map(|its| its.entry.as_ref()) {
+            if let Ok(conversation) = ConversationId::from_slice(&entry.conversation_id) {
+                self.gaps
+                    .missed(conversation, SequenceNumber(entry.sequence));
+            }
+        }
+        watched.gaps.iter().for_each(|gap| self.gaps.add(gap));
+    }
+
     /// The next notice of what is owed, which is owed no more; `None` when nothing is.
     pub fn take(&mut self) -> Option<Notice> {
         if std::mem::take(&mut self.resync) {
             return Some(resync());
         }
         if self.heads.is_empty() {
-            return None;
+            return (!self.gaps.is_empty()).then(|| Notice {
+                method: method::WATCHED_ENTRIES,
+                body: rpc::encode(&WatchedEntries {
+                    gaps: self.gaps.take(WATCH_GAPS_MAX),
+                    ..WatchedEntries::default()
+                }),
+            });
         }
         let mut heads = Vec::new();
         while heads.len() < HEADS_PER_NOTICE_MAX

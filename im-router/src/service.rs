@@ -1,4 +1,5 @@
-//! What gateways, stores and logic say to the router: methods 301 to 319 of `internal.proto`.
+//! What gateways, stores and logic say to the router: methods 301 to 319 of `internal.proto`, and 350
+//! of `watch.proto`.
 //!
 //! A shell: it parses, and tells [`Gateways`]. Everything happens before the first wait, so that
 //! what one link says is done in the order in which it is said.
@@ -85,6 +86,10 @@ impl Service {
                 let registration = registration(rpc::decode(request.body)?)?;
                 Ok(rpc::encode(&self.gateways.register(peer, &registration)))
             }
+            (GATEWAY, method::WATCHES) => {
+                self.gateways.watch(peer, rpc::decode(request.body)?)?;
+                Ok(Bytes::new())
+            }
             (LOGIC, method::ONLINE) => {
                 let question: Online = rpc::decode(request.body)?;
                 let limit = usize::try_from(question.limit).unwrap_or(usize::MAX);
@@ -118,6 +123,11 @@ impl Service {
     }
 
     fn commits(&self, peer: &Peer, commits: Commits) {
+        let entries = commits.commits.iter().filter_map(|its| its.entry.as_ref());
+        let watched: Option<Vec<_>> = self
+            .gateways
+            .is_watched()
+            .then(|| entries.cloned().collect());
         let mut runs = Vec::new();
         for run in fanout::runs(commits.commits) {
             match run {
@@ -126,6 +136,9 @@ impl Service {
             }
         }
         self.gateways.pass(&runs);
+        if let Some(entries) = watched {
+            self.gateways.pass_watched(&entries);
+        }
     }
 
     fn heads(&self, heads: Heads) -> Result<(), Refusal> {

@@ -107,8 +107,13 @@ pub mod client {
     /// C→S: `SetLive`; answered with `LiveSet`.
     pub const SET_LIVE: u16 = 74;
 
+    /// C→S: `Watch`; answered with `Watched`.
+    pub const WATCH: u16 = 96;
+    /// S→C: `Watched`, in answer to `Watch`, or with correlation 0 when something was committed.
+    pub const WATCHED: u16 = 97;
+
     /// The requests that a gateway passes on to the logic tier as they are.
-    pub const PASSED_TO_LOGIC: [u16; 26] = [
+    pub const PASSED_TO_LOGIC: [u16; 27] = [
         SEND,
         PULL,
         CREATE_GROUP,
@@ -135,6 +140,7 @@ pub mod client {
         QUERY_ROBOTS,
         WATCH_ROBOTS,
         SET_LIVE,
+        WATCH,
     ];
 
     /// Of these, the ones whose answer may be as long as a frame.
@@ -288,6 +294,11 @@ pub mod method {
 
     /// Gateway, a notice: `EstopGossip`.
     pub const ESTOP_GOSSIP: u16 = 328;
+
+    /// Router: `Watches` → empty.
+    pub const WATCHES: u16 = 350;
+    /// Gateway, a notice: `WatchedEntries`.
+    pub const WATCHED_ENTRIES: u16 = 353;
 
     /// Whether notices of this method overtake what waits on a link, at both of its ends.
     #[must_use]

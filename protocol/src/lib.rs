@@ -5,7 +5,8 @@
 //! specification; `docs/PROTOCOL.md` explains them.
 //!
 //! Read in this order: [`id`], [`limits`], [`frame`], [`kind`], [`error`], [`content`],
-//! [`estop`], [`media`], [`identity`], [`role`], [`command`], [`card`], [`sub_account`], [`wire`].
+//! [`estop`], [`media`], [`identity`], [`role`], [`command`], [`card`], [`sub_account`], [`watch`],
+//! [`wire`].
 
 pub mod id;
 pub mod limits;
@@ -23,6 +24,7 @@ pub mod identity;
 pub mod media;
 pub mod role;
 pub mod sub_account;
+pub mod watch;
 
 pub mod wire;
 

@@ -45,6 +45,16 @@ pub const FOUND_PER_PAGE_MAX: u32 = 100;
 /// Accounts, and kinds, in one `SearchHistory`.
 pub const SEARCH_CONDITIONS_MAX: usize = 64;
 
+/// Conversations of which somebody who watches is told that there is a gap; beyond it there is one
+/// of any conversation.
+pub const WATCH_GAPS_MAX: usize = 1024;
+
+/// Values of one condition of a `WatchFilter`.
+pub const WATCH_CONDITIONS_MAX: usize = 64;
+
+/// A word of a `WatchFilter`, in bytes.
+pub const WATCH_WORD_BYTES_MAX: usize = 256;
+
 /// Marks in one `Marks` frame.
 pub const MARKS_PER_FRAME_MAX: usize = 1024;
 

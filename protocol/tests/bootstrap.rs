@@ -17,7 +17,9 @@ fn generated_code_is_up_to_date() {
         "im/v1/group.proto",
         "im/v1/command.proto",
         "im/v1/media.proto",
+        "im/v1/watch.proto",
         "im/internal/v1/internal.proto",
+        "im/internal/v1/watch.proto",
     ];
     let descriptors = protox::compile(files, [&proto]).expect("the .proto files compile");
     let out = std::env::temp_dir().join(format!("im-bootstrap-{}", std::process::id()));

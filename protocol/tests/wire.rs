@@ -47,7 +47,8 @@ const MESSAGES: &[(&str, Again)] = all! {
         CreateMedia MediaCreated MediaUrl OpenMedia MediaOpened MediaItem ListMedia MediaPage
         ProtocolLimits Capability TypedAttribute AttributeList ActionParameter Fact QueryFault
         QueryRobots RobotsFound FoundRobot LiveAttribute WatchRobots RobotsWatched SetLive LiveSet
-        RobotSelection;
+        RobotSelection
+        Watch WatchFilter WatchGap Watched;
     "im.internal.v1" internal:
         Authenticate Authenticated ClientRequest ClientReply CheckMembers CheckedMembers
         AccountMarks AccountMark Memberships MembershipsPage Append Appended CreateConversation
@@ -60,12 +61,17 @@ const MESSAGES: &[(&str, Again)] = all! {
         EstopWrite ListEstopRecords Search
         StoreMedia MediaQuota MediaRecord StepMedia SweepMedia SweptMedia ReadMedia
         ListMediaRecords
-        CardsSince CardPage CardRow BusyAmong PassLive LiveSince LivePage LiveOf LiveValue;
+        CardsSince CardPage CardRow BusyAmong PassLive LiveSince LivePage LiveOf LiveValue
+        FleetWatch WatchedEntries WatchedEntry Watches;
 };
 
 fn specification() -> DescriptorPool {
     let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
-    let files = ["im/v1/group.proto", "im/internal/v1/internal.proto"];
+    let files = [
+        "im/v1/group.proto",
+        "im/internal/v1/internal.proto",
+        "im/internal/v1/watch.proto",
+    ];
     let set = protox::compile(files, [&proto]).unwrap();
     DescriptorPool::from_file_descriptor_set(set).unwrap()
 }

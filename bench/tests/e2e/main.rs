@@ -42,6 +42,7 @@ mod registry;
 mod scenarios;
 mod search;
 mod storm;
+mod watch;
 mod web;
 mod web_socket;
 mod words;

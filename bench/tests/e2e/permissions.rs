@@ -8,7 +8,7 @@ use client_sdk::estop::Scope;
 use client_sdk::{
     AccountId, CapabilityCard, Client, ClientConfig, ConversationId, Error, ErrorCode, Events,
     GroupUpdate, MarkKind, NewCommand, Outgoing, Priority, Role, Search, SendError, SequenceNumber,
-    Targets,
+    Targets, WatchFilter,
 };
 use deploy::authority::TokenKind;
 use im_logic::permission::{self, Action, TABLE};
@@ -227,6 +227,7 @@ async fn act(
         Action::QueryRobots => asked(actor.query_robots("", None).await),
         Action::QueryMembers => asked(actor.query_robots("", Some(group)).await),
         Action::DeclareCapabilities => asked(actor.announce(CapabilityCard::default()).await),
+        Action::AnalyseFleet => asked(actor.watch(WatchFilter::fleet()).await),
     }
 }
 
@@ -289,7 +290,9 @@ async fn own_message(
 
 #[tokio::test]
 async fn every_cell() {
-    let cluster = Cluster::start().await.unwrap();
+    let analysts = [("IM_LOGIC__ANALYSIS__ACCOUNTS", "actor")];
+    let cluster = Cluster::start_told(tempfile::tempdir().unwrap(), &[], &analysts);
+    let cluster = cluster.await.unwrap();
     let cast = Cast::of(&cluster).await;
     let (mut allowed, mut refused) = (0, 0);
     for row in TABLE {

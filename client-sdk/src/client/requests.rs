@@ -172,6 +172,15 @@ impl Client {
         A::decode(self.ask(request).await?).map_err(|error| Error::Protocol(error.to_string()))
     }
 
+    /// Asks, if there is room, and does not care for the answer.
+    pub(crate) fn ask_and_forget(&self, request: Request) {
+        if let Ok(room) = Arc::clone(&self.inner.room_requests).try_acquire_owned() {
+            let (outcome, _) = oneshot::channel();
+            let reply = RequestReply { outcome, room };
+            drop(self.inner.calls.try_send(Call::Request(request, reply)));
+        }
+    }
+
     pub(super) async fn ask(&self, request: Request) -> Result<Bytes, Error> {
         let room = Arc::clone(&self.inner.room_requests)
             .try_acquire_owned()

@@ -86,6 +86,9 @@ impl Engine {
             kind::ROBOTS_WATCHED if frame.correlation == 0 => {
                 self.shared.robots.heard(decode_body(frame.body)?);
             }
+            kind::WATCHED if frame.correlation == 0 => {
+                self.shared.sight.watched(decode_body(frame.body)?)?;
+            }
             kind::ORDER_PAGE if frame.correlation == 0 => {
                 let deadline = now + Duration::from_millis(frame.deadline_ms.into());
                 for order in decode_body::<wire::OrderPage>(frame.body)?.orders {

@@ -230,6 +230,15 @@ pub const TABLE: &[Row] = &[
         "",
     ),
     Row {
+        action: Action::AnalyseFleet,
+        words: "watch all groups of the fleet",
+        operator: Allowed::Anyone,
+        planner: NOBODY,
+        robot: NOBODY,
+        note: "only those that `analysis.accounts` of im-logic names; everybody watches the own \
+               conversations",
+    },
+    Row {
         action: Action::DeclareCapabilities,
         words: "declare capabilities",
         operator: NOBODY,

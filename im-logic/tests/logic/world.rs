@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use im_logic::config::{MediaConfig, RatesConfig};
+use im_logic::config::{AnalysisConfig, MediaConfig, RatesConfig};
 use im_logic::service::{PEERS, Parts, Service};
 use im_logic::store::Store;
 use prost::Message;
@@ -199,6 +199,9 @@ impl World {
                 unfinished_max: 64,
             },
             groups_per_account_max: 0,
+            analysis: AnalysisConfig {
+                accounts: String::new(),
+            },
             snowflakes: Arc::new(Snowflakes::new(1)),
             stores,
             routers,

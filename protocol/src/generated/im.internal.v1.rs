@@ -907,3 +907,36 @@ impl MediaStep {
         }
     }
 }
+/// Method 350, gateway -> router, answered with an empty body: all watches of the fleet that this
+/// gateway has; what it had before is gone. An older version than the last one is nothing.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Watches {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub watches: ::prost::alloc::vec::Vec<FleetWatch>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FleetWatch {
+    /// Names it within the gateway.
+    #[prost(uint64, tag = "1")]
+    pub session_id: u64,
+    #[prost(message, optional, tag = "2")]
+    pub filter: ::core::option::Option<super::super::v1::WatchFilter>,
+}
+/// Method 353, a notice, router -> gateway: entries that fit, and what may have been missed by all
+/// watches of that gateway.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchedEntries {
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<WatchedEntry>,
+    #[prost(message, repeated, tag = "2")]
+    pub gaps: ::prost::alloc::vec::Vec<super::super::v1::WatchGap>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchedEntry {
+    #[prost(uint64, repeated, tag = "1")]
+    pub session_ids: ::prost::alloc::vec::Vec<u64>,
+    #[prost(message, optional, tag = "2")]
+    pub entry: ::core::option::Option<super::super::v1::Entry>,
+}

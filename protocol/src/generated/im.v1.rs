@@ -2461,3 +2461,84 @@ impl MediaState {
         }
     }
 }
+/// What is looked for: each condition that is set must hold, by any one of its values.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchFilter {
+    #[prost(enumeration = "EntryKind", repeated, tag = "1")]
+    pub kinds: ::prost::alloc::vec::Vec<i32>,
+    #[prost(uint64, repeated, tag = "2")]
+    pub senders: ::prost::alloc::vec::Vec<u64>,
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub conversation_ids: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    #[prost(uint64, repeated, tag = "4")]
+    pub mentions: ::prost::alloc::vec::Vec<u64>,
+    /// Parts of what people read in an entry, in either case.
+    #[prost(string, repeated, tag = "5")]
+    pub words: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// C→S, kind 96: from the answer on, everything that is committed and fits the filter is told to this
+/// session. It takes the place of what the session watched before.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Watch {
+    #[prost(message, optional, tag = "1")]
+    pub filter: ::core::option::Option<WatchFilter>,
+    #[prost(enumeration = "WatchScope", tag = "2")]
+    pub scope: i32,
+    /// Nothing any more.
+    #[prost(bool, tag = "3")]
+    pub stop: bool,
+}
+/// S→C, kind 97: in answer to Watch, empty; then with correlation 0 what was committed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Watched {
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<Entry>,
+    #[prost(message, repeated, tag = "2")]
+    pub gaps: ::prost::alloc::vec::Vec<WatchGap>,
+}
+/// Entries that may not have been told, and are in the history.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchGap {
+    /// Empty: of any conversation.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub conversation_id: ::prost::bytes::Bytes,
+    /// The first that is missing; 0: what comes after the last one that was told.
+    #[prost(uint64, tag = "2")]
+    pub first: u64,
+    #[prost(uint64, tag = "3")]
+    pub last: u64,
+    /// How many of them are known to fit the filter.
+    #[prost(uint64, tag = "4")]
+    pub missed: u64,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum WatchScope {
+    Unspecified = 0,
+    /// The account's own conversations.
+    Own = 1,
+    /// All groups of the fleet, and the account's own pairs: for those who may.
+    Fleet = 2,
+}
+impl WatchScope {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "WATCH_SCOPE_UNSPECIFIED",
+            Self::Own => "WATCH_SCOPE_OWN",
+            Self::Fleet => "WATCH_SCOPE_FLEET",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WATCH_SCOPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "WATCH_SCOPE_OWN" => Some(Self::Own),
+            "WATCH_SCOPE_FLEET" => Some(Self::Fleet),
+            _ => None,
+        }
+    }
+}
