@@ -3,6 +3,7 @@
 //!
 //! Not here: what is asked, and how it is shown.
 
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
+
+use crate::screen;
 
 /// How long one request may take, its answer included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -128,7 +131,12 @@ impl Api {
             found.extend(array.iter().cloned());
             let is_full = limit > 0 && found.len() >= limit as usize;
             match page["next"].as_str() {
-                Some(next) if !is_full => next.clone_into(&mut after),
+                Some(next) if !is_full => {
+                    next.clone_into(&mut after);
+                    if std::io::stderr().is_terminal() {
+                        screen::news(format!("{} {rows} so far", found.len()));
+                    }
+                }
                 next => {
                     let next = next.map(str::to_owned);
                     let mut whole = page;

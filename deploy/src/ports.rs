@@ -285,6 +285,7 @@ mod tests {
         };
         let counts = Counts {
             gateways: 2,
+            logics: 2,
             stores: 3,
             ..Counts::ONE_EACH
         };
@@ -294,6 +295,7 @@ mod tests {
         assert_eq!(addresses.counts(), counts);
         assert_eq!(addresses.clients.port(), 21_000);
         assert_eq!(addresses.logic.port(), 7402, "it is set");
+        assert_eq!(addresses.all_api().len(), 2);
         let further = addresses.further["im-gateway-2"];
         assert!(further.listens.port() > 21_000 && further.admin.port() > 21_000);
     }
