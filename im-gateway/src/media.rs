@@ -1,8 +1,8 @@
 //! Media: their bytes, in an object store that all gateways share, behind signed URLs.
 //!
-//! Read in this order. Pure: [`sign`], [`chain`], [`range`]. The shell: [`bucket`] is the object
-//! store, [`config`] what can be set, [`upload`] takes and verifies, [`sweep`] removes what no
-//! message refers to, and [`Media`] is what the gateway asks. Who may do what is decided by logic
+//! Read in this order. Pure: `sign`, `chain`, `range`. The shell: `bucket` is the object store,
+//! [`config`] what can be set, `upload` takes and verifies, `sweep` removes what no message refers
+//! to, and [`Media`] is what the gateway asks. Who may do what is decided by logic
 //! and the store, before a URL is signed. Not here: HTTP (`crate::http`).
 
 mod bucket;

@@ -75,7 +75,8 @@ pub(super) async fn send(
 ) -> Response {
     match take(&http, &id, url, &headers, body).await {
         Ok(answer) => answer,
-        Err((refused, body)) => {
+        Err(not_taken) => {
+            let (refused, body) = *not_taken;
             if let Some(body) = body {
                 read_away(body).await;
             }
@@ -85,7 +86,7 @@ pub(super) async fn send(
 }
 
 /// The refusal, and what of the body nobody has read.
-type NotTaken = (Response, Option<Body>);
+type NotTaken = Box<(Response, Option<Body>)>;
 
 async fn take(
     http: &Http,
@@ -103,7 +104,7 @@ async fn take(
     let begun = begun.await;
     let (media, attempt, progress) = match begun {
         Ok(begun) => begun,
-        Err(refused) => return Err((refused.into_response(), Some(body))),
+        Err(refused) => return Err(Box::new((refused.into_response(), Some(body)))),
     };
     let from = headers.get(OFFSET).and_then(|value| value.to_str().ok());
     let from = from.and_then(|value| value.parse::<u64>().ok());
@@ -114,7 +115,7 @@ async fn take(
             None => ErrorCode::BadRequest,
         };
         let refused = Refused(Refusal::new(code, why)).into_response();
-        return Err((with_offset(refused, &progress), Some(body)));
+        return Err(Box::new((with_offset(refused, &progress), Some(body))));
     }
     // A task of its own: what has come when the connection breaks is kept all the same.
     let span = (progress.offset, progress.bytes);
@@ -123,7 +124,7 @@ async fn take(
     let taken = taken.unwrap_or_else(|_| Err(Refusal::internal("the upload ended")));
     match taken {
         Ok(offset) => Ok(far(&Progress { offset, ..progress })),
-        Err(refusal) => Err((Refused(refusal).into_response(), None)),
+        Err(refusal) => Err(Box::new((Refused(refusal).into_response(), None))),
     }
 }
 

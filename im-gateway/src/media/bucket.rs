@@ -158,7 +158,6 @@ fn gone(removed: Result<(), Error>) -> Result<(), Refusal> {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
 fn failed(error: Error) -> Refusal {
     if matches!(error, Error::NotFound { .. }) {
         return no_such_media();
