@@ -1,6 +1,7 @@
 //! Who may command whom, and what is refused before anybody is asked.
 
 use protocol::AccountId;
+use protocol::wire::RobotSelection;
 
 use super::*;
 
@@ -59,6 +60,16 @@ fn a_command_makes_sense_or_is_refused() {
         ..send()
     };
     assert!(check_command(&both, NOW_MS).is_err());
+    let selected = SendCommand {
+        selection: Some(RobotSelection::default()),
+        ..send()
+    };
+    assert!(check_command(&selected, NOW_MS).is_err(), "and targets");
+    let selected = SendCommand {
+        targets: Vec::new(),
+        ..selected
+    };
+    assert!(check_command(&selected, NOW_MS).is_ok());
     let pair = SendCommand {
         targets: Vec::new(),
         group_id: ConversationId::pair(AccountId(1), AccountId(2)).to_bytes(),

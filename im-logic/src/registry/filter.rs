@@ -187,7 +187,9 @@ impl Check<'_> {
     fn fault(&self, id: u64, why: impl Into<String>) -> Fault {
         let (from, to) = self.source.offset_for(id).unwrap_or_default();
         let byte = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
-        self.scanned.fault(byte(from), byte(to), why)
+        // The parser names the last byte.
+        self.scanned
+            .fault(byte(from), byte(to).saturating_add(1), why)
     }
 
     /// Gives names back what they are, and refuses what there is not.

@@ -151,3 +151,31 @@ fn a_digest_tells_bodies_apart_and_not_epochs_or_the_order_of_targets() {
     assert_eq!(digest(&send), digest(&same));
     assert_ne!(digest(&send), digest(&other));
 }
+
+#[test]
+fn whom_a_condition_chose_is_not_what_makes_a_repeat_the_same() {
+    let selection = |query: &str, count| wire::RobotSelection {
+        query: query.into(),
+        count,
+        ..Default::default()
+    };
+    let send = |selection, targets: &[u64]| wire::SendCommand {
+        action: "抬".into(),
+        selection: Some(selection),
+        targets: targets.to_vec(),
+        ..Default::default()
+    };
+    let first = digest(&send(selection("battery > 20", 2), &[1, 2]));
+    assert_eq!(first, digest(&send(selection("battery > 20", 2), &[])));
+    for other in [
+        send(selection("battery > 20", 3), &[1, 2]),
+        send(selection("battery > 30", 2), &[1, 2]),
+        wire::SendCommand {
+            targets: vec![1, 2],
+            selection: None,
+            ..send(selection("", 0), &[])
+        },
+    ] {
+        assert_ne!(first, digest(&other));
+    }
+}

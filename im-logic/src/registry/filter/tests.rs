@@ -71,6 +71,14 @@ fn a_fault_is_shown_where_it_is() {
 }
 
 #[test]
+fn an_age_is_found_where_it_is_asked_for() {
+    let filter = Filter::compile("区域 == \"乙\" && age[\"电量\"] < 5.0").unwrap();
+    let fault = filter.age().unwrap();
+    assert_eq!((fault.offset, fault.length), (13, 3));
+    assert!(Filter::compile("电量 > 20").unwrap().age().is_none());
+}
+
+#[test]
 fn what_an_expression_costs_is_bounded() {
     let chain = vec!["zone == \"B\""; 40].join(" && ");
     assert!(is_met(&chain, &robot()), "long, and allowed");
