@@ -43,6 +43,7 @@ pub async fn robots(
                 kind: AccountKind::Robot.into(),
                 name: format!("{prefix}-{n}"),
                 proposed_account_id: FIRST_ID + n,
+                ..EnsureAccount::default()
             };
             let answer = link.call(method::ENSURE_ACCOUNT, rpc::encode(&ask), ANSWER_WITHIN);
             async move {

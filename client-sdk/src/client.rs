@@ -1,6 +1,7 @@
 //! The handle of the application: every verb of the protocol as a method. Retries, order and
 //! reconnecting happen behind it.
 
+mod credentials;
 mod estops;
 mod groups;
 mod history;
@@ -16,6 +17,7 @@ use protocol::limits::ESTOPS_MAX;
 use protocol::{AccountId, ClientMessageId, ConversationId, SequenceNumber, SessionId};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+pub use self::credentials::{EnrolmentToken, NewEnrolment};
 pub use self::estops::EstopHandle;
 pub use self::groups::{Group, GroupUpdate, Member};
 pub use self::requests::NewGroup;
@@ -28,6 +30,7 @@ use crate::events::Stats;
 use crate::incoming::Events;
 use crate::journal::{Journal, JournalError, Kept, Writer};
 use crate::message::Account;
+use crate::renewal;
 use crate::requests::REQUESTS_WAITING_MAX;
 use crate::shared::{Call, PersistReply, Recovered, Shared};
 use crate::tls;
@@ -42,7 +45,7 @@ pub struct Client {
 }
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     account: Account,
     send_timeout: Duration,
     request_timeout: Duration,
@@ -59,6 +62,12 @@ struct Inner {
     shared: Arc<Shared>,
     /// For media, which go by HTTP.
     http_tls: Arc<rustls::ClientConfig>,
+}
+
+impl Inner {
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
 }
 
 impl Client {
@@ -95,7 +104,8 @@ impl Client {
         let room = |n: usize| Arc::new(Semaphore::new(n.min(Semaphore::MAX_PERMITS)));
         let room_messages = room(messages_max);
         let room_bytes = room(config.outbox_bytes_max);
-        let http_tls = tls::for_http(&config)?;
+        let http_tls = tls::for_http(&config.ca, &config.credential)?;
+        let credential = config.credential.clone();
         let started = driver::start(config, journal, Arc::clone(&shared), receiver)?;
         let account = match started.welcomed.await.unwrap_or(Err(Error::Closed)) {
             Ok(account) => account,
@@ -118,6 +128,7 @@ impl Client {
             http_tls,
         };
         let inner = Arc::new(inner);
+        renewal::start(&credential, &inner, started.dialer);
         Ok((Self { inner }, events))
     }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use protocol::limits::{REQUESTS_IN_FLIGHT_MAX, SEND_TIMEOUT_MS_DEFAULT};
 
+use crate::enrolment::Login;
 use crate::error::ConfigError;
+use crate::identity::Identity;
 
 /// Sends that wait for their ack at once, unless configured. Half of what a server allows.
 const IN_FLIGHT_DEFAULT: usize = REQUESTS_IN_FLIGHT_MAX / 2;
@@ -183,6 +185,11 @@ pub enum Credential {
     },
     /// A signed, expiring token: people and planners.
     Token(String),
+    /// What an enrolment has made; the client renews it in time, and its authorities are those that
+    /// are trusted.
+    Identity(Box<Identity>),
+    /// What a login has brought; the client refreshes it in time.
+    Login(Login),
 }
 
 impl Credential {
@@ -218,6 +225,8 @@ impl fmt::Debug for Credential {
         f.write_str(match self {
             Self::Certificate { .. } => "Certificate(…)",
             Self::Token(_) => "Token(…)",
+            Self::Identity(_) => "Identity(…)",
+            Self::Login(_) => "Login(…)",
         })
     }
 }

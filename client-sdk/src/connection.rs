@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, StreamExt as _};
+use parking_lot::Mutex;
 use prost::Message as _;
 use protocol::kind::client as kind;
 use protocol::limits::{FRAME_BYTES_MAX, PROTOCOL_VERSION};
@@ -19,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::codec::{Encoder as _, FramedRead};
 
 use crate::attempts::Attempt;
-use crate::config::{ClientConfig, Credential};
+use crate::config::{CaSource, ClientConfig, Credential};
 use crate::error::ConfigError;
 use crate::tls;
 
@@ -30,14 +31,34 @@ const WRITE_BUFFER_BYTES_MAX: usize = FRAME_BYTES_MAX;
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How a connection is made.
-#[derive(Clone)]
 pub(crate) struct Dialer {
-    tls: TlsConnector,
-    token: String,
+    /// Of the present credential, which may be renewed.
+    present: Mutex<Present>,
+    ca: CaSource,
     client_name: String,
     compression: bool,
     heartbeat_interval_ms: u32,
     source_address: Option<IpAddr>,
+}
+
+/// What the next connection is made with.
+#[derive(Clone)]
+struct Present {
+    tls: TlsConnector,
+    token: String,
+}
+
+impl Present {
+    fn of(ca: &CaSource, credential: &Credential) -> Result<Self, ConfigError> {
+        Ok(Self {
+            tls: TlsConnector::from(tls::client(ca, credential)?),
+            token: match credential {
+                Credential::Token(token) => token.clone(),
+                Credential::Login(login) => login.token.clone(),
+                Credential::Certificate { .. } | Credential::Identity(_) => String::new(),
+            },
+        })
+    }
 }
 
 /// Why there is no connection.
@@ -70,11 +91,8 @@ impl Dialer {
             tls::server_name(address)?;
         }
         Ok(Self {
-            tls: TlsConnector::from(tls::client(config)?),
-            token: match &config.credential {
-                Credential::Token(token) => token.clone(),
-                Credential::Certificate { .. } => String::new(),
-            },
+            present: Mutex::new(Present::of(&config.ca, &config.credential)?),
+            ca: config.ca.clone(),
             client_name: config.client_name.clone(),
             compression: config.compression,
             heartbeat_interval_ms: config.heartbeat_interval.map_or(0, |interval| {
@@ -84,6 +102,37 @@ impl Dialer {
             }),
             source_address: config.source_address,
         })
+    }
+
+    /// The next connection is made with this.
+    pub(crate) fn set_credential(&self, credential: &Credential) -> Result<(), ConfigError> {
+        let present = Present::of(&self.ca, credential)?;
+        *self.present.lock() = present;
+        Ok(())
+    }
+
+    /// Asks for a credential on a connection of its own.
+    pub(crate) async fn apply(
+        &self,
+        attempt: &Attempt,
+        kind: u16,
+        body: &[u8],
+    ) -> Result<Bytes, DialError> {
+        let asking = async {
+            let present = self.present.lock().clone();
+            let mut connection = self.connect(&attempt.address, &present).await?;
+            let asked = Frame {
+                kind,
+                correlation: 1,
+                deadline_ms: 0,
+                body: Bytes::copy_from_slice(body),
+            };
+            connection.enqueue(&asked).map_err(failed)?;
+            connection.answer(kind::answer(kind)).await
+        };
+        tokio::time::timeout(attempt.patience, asking)
+            .await
+            .unwrap_or_else(|_| Err(DialError::Failed("no answer in time".into())))
     }
 
     /// `known`: the history that marks are of, and the emergency stops that are in force.
@@ -105,23 +154,33 @@ impl Dialer {
         address: &str,
         known: (u64, Vec<Bytes>),
     ) -> Result<(Connection, wire::Welcome), DialError> {
-        let name = tls::server_name(address).map_err(failed)?;
-        let tcp = self.tcp(address).await.map_err(failed)?;
-        // A robot's words are small and must not wait for more.
-        tcp.set_nodelay(true).map_err(failed)?;
-        let stream = self.tls.connect(name, tcp).await.map_err(broken)?;
-        if stream.get_ref().1.alpn_protocol() != Some(tls::ALPN) {
-            return Err(DialError::Failed("the server does not speak im/1".into()));
-        }
-        let mut connection = Connection::new(stream, self.compression);
-        let hello = self.hello(known);
+        let present = self.present.lock().clone();
+        let mut connection = self.connect(address, &present).await?;
+        let hello = self.hello(&present, known);
         connection.enqueue(&hello).map_err(failed)?;
-        let welcome = connection.welcome().await?;
+        let welcome = connection.answer(kind::WELCOME).await?;
+        let welcome = wire::Welcome::decode(welcome).map_err(failed)?;
         connection.agree(&welcome);
         Ok((connection, welcome))
     }
 
-    fn hello(&self, (history_generation, latched_stop_ids): (u64, Vec<Bytes>)) -> Frame {
+    async fn connect(&self, address: &str, present: &Present) -> Result<Connection, DialError> {
+        let name = tls::server_name(address).map_err(failed)?;
+        let tcp = self.tcp(address).await.map_err(failed)?;
+        // A robot's words are small and must not wait for more.
+        tcp.set_nodelay(true).map_err(failed)?;
+        let stream = present.tls.connect(name, tcp).await.map_err(broken)?;
+        if stream.get_ref().1.alpn_protocol() != Some(tls::ALPN) {
+            return Err(DialError::Failed("the server does not speak im/1".into()));
+        }
+        Ok(Connection::new(stream, self.compression))
+    }
+
+    fn hello(
+        &self,
+        present: &Present,
+        (history_generation, latched_stop_ids): (u64, Vec<Bytes>),
+    ) -> Frame {
         let hello = wire::Hello {
             min_version: PROTOCOL_VERSION,
             max_version: PROTOCOL_VERSION,
@@ -131,7 +190,7 @@ impl Dialer {
                 .into_iter()
                 .collect(),
             client_name: self.client_name.clone(),
-            token: self.token.clone(),
+            token: present.token.clone(),
             history_generation,
             latched_stop_ids,
             heartbeat_interval_ms: self.heartbeat_interval_ms,
@@ -206,7 +265,8 @@ impl Connection {
         }
     }
 
-    async fn welcome(&mut self) -> Result<wire::Welcome, DialError> {
+    /// The first frame of this kind, before which there is none that matters.
+    async fn answer(&mut self, wanted: u16) -> Result<Bytes, DialError> {
         loop {
             let frame = match self.turn().await {
                 Turn::Frame(frame) => frame,
@@ -219,7 +279,7 @@ impl Connection {
                 Turn::Lost { reason, .. } => return Err(DialError::Failed(reason)),
             };
             match frame.kind {
-                kind::WELCOME => return wire::Welcome::decode(frame.body).map_err(failed),
+                its if its == wanted => return Ok(frame.body),
                 kind::ERROR => return Err(DialError::Refused(Refusal::decode(&frame.body))),
                 _ => {}
             }

@@ -33,6 +33,7 @@ pub(crate) struct Started {
     /// Tells of the first session.
     pub(crate) welcomed: oneshot::Receiver<Result<Account, Error>>,
     pub(crate) recovered: Vec<Recovered>,
+    pub(crate) dialer: Arc<Dialer>,
     pub(crate) task: JoinHandle<()>,
 }
 
@@ -58,7 +59,7 @@ pub(crate) fn start(
         shared,
         writer,
         calls,
-        dialer,
+        dialer: Arc::clone(&dialer),
         attempts: Attempts::new(config.addresses),
         link: Link::Waiting(now),
         first: Some(First {
@@ -75,6 +76,7 @@ pub(crate) fn start(
     Ok(Started {
         welcomed: first,
         recovered,
+        dialer,
         task,
     })
 }

@@ -168,6 +168,16 @@ pub(crate) fn attempt_failed(address: &str, reason: &dyn std::fmt::Display) {
     tracing::debug!(address, %reason, "could not connect");
 }
 
+pub(crate) fn renewed(expires_at_ms: u64) {
+    tracing::debug!(expires_at_ms, "the credential was renewed");
+}
+
+/// It is tried again; somebody must look if that goes on until the credential ends.
+pub(crate) fn not_renewed(error: &dyn std::error::Error) {
+    let source = error.source().map(tracing::field::display);
+    tracing::warn!(%error, source, "the credential was not renewed");
+}
+
 pub(crate) fn pull_refused(conversation: ConversationId, refusal: &Refusal) {
     tracing::debug!(%conversation, %refusal, "a pull was refused");
 }

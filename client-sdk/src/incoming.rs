@@ -61,6 +61,16 @@ pub enum Event {
     EmergencyStop(Stop),
     /// It is released.
     EmergencyReleased(Stop),
+    /// Another session of this account has marked so much as delivered and read: the same person on
+    /// another device. What this client has is not changed by it.
+    Marked {
+        /// The conversation.
+        conversation: ConversationId,
+        /// Delivered there up to here.
+        delivered: SequenceNumber,
+        /// Read there up to here.
+        read: SequenceNumber,
+    },
     /// There is a session: the first one, or one after a loss.
     Connected,
     /// The connection is lost; another is being made.
@@ -362,6 +372,7 @@ fn replaces(new: &Event, old: &Event) -> bool {
             Some((1, Some(*conversation)))
         }
         Event::Parted { conversation, .. } => Some((2, Some(*conversation))),
+        Event::Marked { conversation, .. } => Some((3, Some(*conversation))),
         // None of them is ever forgotten; they are as many as stops.
         Event::EmergencyStop(_) | Event::EmergencyReleased(_) => None,
         // Each names other entries; they come with pages, which are pulled when there is room.

@@ -1,17 +1,18 @@
 //! The client: what a robot, a person's console or the planner is built on.
 //!
-//! [`Client`] keeps one authenticated connection to a fleet's gateways, whatever happens to it:
-//! a send ends in an ack that means *committed*, in a refusal, or in *outcome unknown*; [`Events`]
+//! [`Client`] keeps one authenticated connection to a fleet's gateways, whatever happens to it: a
+//! send ends in an ack that means *committed*, in a refusal, or in *outcome unknown*; [`Events`]
 //! hands over each conversation in order and without duplicates. [`Robot`] is the machine's side:
 //! it declares actions and carries out the commands of a planner.
 //!
 //! Not here: the wire itself (that is [`protocol`]), a cluster, a model.
 //!
-//! Read in this order: [`config`], [`message`], [`error`], [`client`], [`incoming`],
-//! [`estop`]; the pure
-//! machines `inbox` (and `ahead`, which reads pages before it wants them), `outbox`, `scribe` (what is written into the [`journal`]), `requests` and
-//! `marks`; `engine`, which joins them; `connection` and `driver`, the shell around it; then
-//! [`command`] and [`orders`]; [`registry`]; [`media`]; [`robot`] and [`testing`].
+//! Read in this order: [`config`], [`message`], [`error`], [`client`], [`incoming`], [`estop`];
+//! the pure machines `inbox` (and `ahead`, which reads pages before it wants them), `outbox`,
+//! `scribe` (what is written into the [`journal`]), `requests` and `marks`; `engine`, which joins
+//! them; `connection` and `driver`, the shell around it; then [`command`] and [`orders`];
+//! [`registry`]; [`media`]; [`enrolment`], [`identity`] and `renewal`, by which a client comes to
+//! what it connects with; [`robot`] and [`testing`].
 
 pub mod config;
 pub mod error;
@@ -33,6 +34,10 @@ mod scribe;
 
 mod engine;
 mod shared;
+
+pub mod enrolment;
+pub mod identity;
+mod renewal;
 
 mod attempts;
 mod backoff;
@@ -62,15 +67,18 @@ pub use protocol::{
 };
 
 pub use client::{
-    Client, EstopHandle, Found, Group, GroupUpdate, Member, NewGroup, Search, SendHandle,
+    Client, EnrolmentToken, EstopHandle, Found, Group, GroupUpdate, Member, NewEnrolment, NewGroup,
+    Search, SendHandle,
 };
 pub use command::{
     CommandKey, CommandPage, CommandWatch, Epoch, NewCommand, Outcome, OutcomeCounts, OutcomeState,
     Targets,
 };
 pub use config::{CaSource, ClientConfig, Credential, MarkPolicy, StartFrom};
+pub use enrolment::{Enrolment, Login};
 pub use error::{ConfigError, Error, SendError};
 pub use events::Stats;
+pub use identity::Identity;
 pub use incoming::{CloseReason, Event, Events};
 pub use media::{MediaError, MediaSource, OutgoingMedia, OwnMedia};
 pub use message::{

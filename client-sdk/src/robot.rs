@@ -301,6 +301,7 @@ impl Robot {
                 | Event::EmergencyReleased(_)
                 | Event::Joined { .. }
                 | Event::Left { .. }
+                | Event::Marked { .. }
                 | Event::Connected
                 | Event::Disconnected { .. } => {}
             }

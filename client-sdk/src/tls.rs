@@ -6,16 +6,23 @@ use rustls::{AlertDescription, ClientConfig as TlsConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
-use crate::config::{ClientConfig, Credential};
+use crate::config::{CaSource, Credential};
 use crate::error::ConfigError;
 
 /// What the public port speaks within TLS.
 pub(crate) const ALPN: &[u8] = b"im/1";
 
-/// From the configuration; reads the authority's file.
-pub(crate) fn client(config: &ClientConfig) -> Result<Arc<TlsConfig>, ConfigError> {
+/// Of these; reads the authority's file. An identity has authorities of its own.
+pub(crate) fn client(
+    ca: &CaSource,
+    credential: &Credential,
+) -> Result<Arc<TlsConfig>, ConfigError> {
+    let authorities = match credential {
+        Credential::Identity(identity) => identity.authorities().to_owned(),
+        Credential::Certificate { .. } | Credential::Token(_) | Credential::Login(_) => ca.pem()?,
+    };
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(&config.ca.pem()?, "authority")? {
+    for certificate in certificates(&authorities, "authority")? {
         roots.add(certificate).map_err(ConfigError::Certificate)?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -23,8 +30,15 @@ pub(crate) fn client(config: &ClientConfig) -> Result<Arc<TlsConfig>, ConfigErro
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(ConfigError::Certificate)?
         .with_root_certificates(roots);
-    let mut tls = match &config.credential {
-        Credential::Token(_) => builder.with_no_client_auth(),
+    let mut tls = match credential {
+        Credential::Token(_) | Credential::Login(_) => builder.with_no_client_auth(),
+        Credential::Identity(identity) => builder
+            .with_client_auth_cert(
+                certificates(identity.pem(), "certificate")?,
+                PrivateKeyDer::from_pem_slice(identity.pem())
+                    .map_err(|_| ConfigError::Pem { what: "key" })?,
+            )
+            .map_err(ConfigError::Certificate)?,
         Credential::Certificate {
             certificate_pem,
             key_pem,
@@ -41,8 +55,11 @@ pub(crate) fn client(config: &ClientConfig) -> Result<Arc<TlsConfig>, ConfigErro
 }
 
 /// The same for HTTP/1.1.
-pub(crate) fn for_http(config: &ClientConfig) -> Result<Arc<TlsConfig>, ConfigError> {
-    let mut tls = TlsConfig::clone(&*client(config)?);
+pub(crate) fn for_http(
+    ca: &CaSource,
+    credential: &Credential,
+) -> Result<Arc<TlsConfig>, ConfigError> {
+    let mut tls = TlsConfig::clone(&*client(ca, credential)?);
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(tls))
 }

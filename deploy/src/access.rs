@@ -1,10 +1,12 @@
 //! How a command reaches the running cluster: its addresses, a credential, a group by its name.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use client_sdk::{
-    Account, AccountId, Client, ClientConfig, ConversationId, Credential, Events, StartFrom,
+    Account, AccountId, Client, ClientConfig, ConversationId, Credential, Enrolment, Events, Login,
+    StartFrom,
 };
 use protocol::id::ConversationKind;
 use service_kit::{clock, tls};
@@ -31,6 +33,7 @@ const PLANNER_POLL: Duration = Duration::from_millis(100);
 /// A running cluster and the authority that makes its credentials.
 #[derive(Debug)]
 pub struct Access {
+    folder: PathBuf,
     addresses: Addresses,
     authority: Authority,
 }
@@ -41,17 +44,64 @@ impl Access {
         let addresses = state.running()?.addresses;
         let authority = Authority::open(state.folder(), clock::unix_ms())?;
         Ok(Self {
+            folder: state.folder().to_owned(),
             addresses,
             authority,
         })
     }
 
-    /// Connects as an operator, who hears what is said from now on.
+    /// Connects as an operator, who hears what is said from now on: by its login if there is one,
+    /// else by a token of the cluster's own key.
     pub async fn operator(&self, name: &str) -> anyhow::Result<(Client, Events)> {
+        match Login::load(self.login_file(name)) {
+            Ok(login) if login.expires_at_ms > clock::unix_ms() => {
+                self.connect(Credential::Login(login), name).await
+            }
+            Ok(_) | Err(_) => self.operator_by_key(name).await,
+        }
+    }
+
+    /// The same by a token of the cluster's own key.
+    pub async fn operator_by_key(&self, name: &str) -> anyhow::Result<(Client, Events)> {
         let token = self
             .authority
             .token(TokenKind::Operator, name, clock::unix_ms())?;
-        let mut config = self.config(Credential::token_file(token)?, "swarm");
+        self.connect(Credential::token_file(token)?, name).await
+    }
+
+    /// Logs in with a password.
+    pub async fn log_in(
+        &self,
+        name: &str,
+        password: &str,
+        new_password: Option<&str>,
+    ) -> Result<(Account, Login), client_sdk::Error> {
+        let addresses = self.addresses.all_clients();
+        let ca = self.authority.fleet_ca();
+        Login::with_password(addresses, ca, name, password, new_password).await
+    }
+
+    /// Where the login of an operator is kept.
+    #[must_use]
+    pub fn login_file(&self, name: &str) -> PathBuf {
+        self.folder
+            .join("credentials")
+            .join(format!("login-{name}.json"))
+    }
+
+    /// A robot that is about to enrol.
+    #[must_use]
+    pub fn enrolment(&self, token: String, name: String) -> Enrolment {
+        let addresses = self.addresses.all_clients();
+        Enrolment::new(addresses, self.authority.fleet_ca(), token, name)
+    }
+
+    async fn connect(
+        &self,
+        credential: Credential,
+        name: &str,
+    ) -> anyhow::Result<(Client, Events)> {
+        let mut config = self.config(credential, "swarm");
         config.start_from = StartFrom::Head;
         Client::connect(config)
             .await

@@ -221,6 +221,7 @@ impl Chat {
             | Event::Left { .. }
             | Event::Trimmed { .. }
             | Event::Parted { .. }
+            | Event::Marked { .. }
             | Event::Connected => {}
         }
         Ok(())

@@ -6,11 +6,14 @@ mod options;
 
 mod observe;
 
+mod credentials;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use thiserror::Error;
 
+pub use self::credentials::CredentialsCommand;
 pub use self::observe::Observe;
 pub use self::options::{
     AdminOptions, GlobalOperatorOption, GlobalStateOption, OperatorOption, ShownCommand,
@@ -225,6 +228,9 @@ pub enum Command {
         #[command(flatten)]
         state: GlobalStateOption,
     },
+    /// Who comes in.
+    #[command(flatten)]
+    Credentials(CredentialsCommand),
     /// Makes a credential and prints its files: certificate and key, or token
     Credential {
         /// Of what kind
@@ -367,6 +373,7 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
             operator,
             state,
         } => estop::run(&state.folder(), &operator.operator, &stop, command).await,
+        Command::Credentials(command) => credentials::run(command).await,
         Command::Credential { kind, name, state } => {
             upkeep::credential(&state.folder(), kind, &name)
         }

@@ -278,6 +278,7 @@ impl Listener {
                 | Event::Parted { .. }
                 | Event::EmergencyStop(_)
                 | Event::EmergencyReleased(_)
+                | Event::Marked { .. }
                 | Event::Connected
                 | Event::Closed { .. } => {}
             }

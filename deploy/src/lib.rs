@@ -4,12 +4,11 @@
 //! Not here: any tier, the planner, the SDK. A cluster in production is started by other means.
 //!
 //! Read in this order: [`cli`]; [`state`], [`authority`], [`tiers`], [`addresses`], [`ports`],
-//! [`supervisor`] and [`up`], which make a cluster; [`provider`]; [`access`], [`upkeep`], [`backup`]
-//! over [`archive`], [`api`], [`admin`], [`group`], [`chat`], [`command`], [`robot`], [`media`],
-//! [`estop`], [`watch`] and [`render`], by which a person uses it;
-//! [`world`], [`floor`], [`fleet`], [`recorder`], [`goal`], [`story`], [`audit`],
-//! [`report`] and [`demo`], which show it at
-//! work and count what was said.
+//! [`supervisor`] and [`up`], which make a cluster; [`provider`]; [`access`], [`people`], [`enrol`],
+//! [`upkeep`], [`backup`] over [`archive`], [`api`], [`admin`], [`group`], [`chat`], [`command`],
+//! [`robot`], [`media`], [`estop`], [`watch`] and [`render`], by which a person uses it; [`world`],
+//! [`floor`], [`fleet`], [`recorder`], [`goal`], [`story`], [`audit`], [`report`] and [`demo`], which
+//! show it at work and count what was said.
 
 pub mod cli;
 
@@ -32,6 +31,8 @@ pub mod up;
 pub mod access;
 pub mod admin;
 pub mod api;
+pub mod enrol;
+pub mod people;
 pub mod upkeep;
 
 pub mod archive;

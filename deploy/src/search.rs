@@ -44,7 +44,7 @@ fn kind(word: &str) -> Result<EntryKind, String> {
         .ok_or_else(|| "no kind of entry".to_owned())
 }
 
-fn duration_ms(word: &str) -> Result<u64, String> {
+pub(crate) fn duration_ms(word: &str) -> Result<u64, String> {
     let wrong = || "a number and s, m, h or d".to_owned();
     let unit = word.chars().next_back().ok_or_else(wrong)?;
     let number: u64 = word[..word.len() - unit.len_utf8()]

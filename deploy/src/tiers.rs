@@ -276,6 +276,7 @@ impl Wiring<'_> {
                     variables.certificate("PUBLIC_TLS", &self.authority.public_certificate());
                     variables.path("PUBLIC_TLS__CLIENT_CA", &self.authority.fleet_ca());
                 }
+                self.signs(&mut variables);
             }
             Tier::Gateway => {
                 self.link_end(&mut variables, instance);
@@ -302,6 +303,14 @@ impl Wiring<'_> {
             }
         }
         variables.0
+    }
+
+    /// What logic signs with: the keys lie beside what they belong to.
+    fn signs(&self, variables: &mut Variables) {
+        let (tokens, fleet) = (self.authority.token_public_key(), self.authority.fleet_ca());
+        variables.path("TOKENS__PRIVATE_KEY", &tokens.with_file_name("tokens.key"));
+        variables.path("ENROLMENT__KEY", &fleet.with_extension("key"));
+        variables.path("ENROLMENT__AUTHORITY", &fleet);
     }
 
     /// What every tier with internal links has.

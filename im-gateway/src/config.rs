@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use protocol::limits::REQUESTS_IN_FLIGHT_MAX;
+use protocol::wire::AccountKind;
 use serde::Deserialize;
 use service_kit::config::{
     AdminConfig, ClusterConfig, ConfigError, DrainConfig, InternalTlsConfig, ListenConfig,
@@ -102,6 +103,8 @@ pub struct SessionConfig {
     pub requests_per_second: u32,
     /// The longest wait for an answer, in milliseconds.
     pub request_timeout_ms: u32,
+    /// The kinds of accounts that have one session at a time: `robot, planner`.
+    pub one_for_each: String,
 }
 
 /// The section `[limits]`.
@@ -148,6 +151,15 @@ impl LimitsConfig {
 }
 
 impl SessionConfig {
+    /// Whether an account of this kind has one session at a time.
+    #[must_use]
+    pub fn has_one_session(&self, kind: AccountKind) -> bool {
+        let word = kind_word(kind);
+        self.one_for_each
+            .split(',')
+            .any(|named| named.trim() == word)
+    }
+
     /// How often a client says that it is there that asks for this, in milliseconds; 0: it asks for
     /// nothing.
     #[must_use]
@@ -209,6 +221,12 @@ impl Config {
                 return Err(ConfigError::Value(format!("{key}: 0 would let nobody in")));
             }
         }
+        for named in session.one_for_each.split(',').map(str::trim) {
+            if !["", "robot", "operator", "planner"].contains(&named) {
+                let why = format!("session.one_for_each: `{named}` is no kind of account");
+                return Err(ConfigError::Value(why));
+            }
+        }
         self.limits.allowances().map_err(|error| {
             ConfigError::Value(format!("limits.half_open_per_network: {error}"))
         })?;
@@ -218,6 +236,15 @@ impl Config {
             )));
         }
         Ok(())
+    }
+}
+
+const fn kind_word(kind: AccountKind) -> &'static str {
+    match kind {
+        AccountKind::Robot => "robot",
+        AccountKind::Operator => "operator",
+        AccountKind::Planner => "planner",
+        AccountKind::Unspecified => "-",
     }
 }
 
@@ -246,6 +273,16 @@ mod tests {
         let error = config.check().unwrap_err().to_string();
         assert!(
             error.starts_with("limits.half_open_per_network: `10.0.0.0=7` "),
+            "{error}"
+        );
+
+        let mut config = defaults();
+        assert!(config.session.has_one_session(AccountKind::Robot));
+        assert!(!config.session.has_one_session(AccountKind::Operator));
+        config.session.one_for_each = "robot, person".into();
+        let error = config.check().unwrap_err().to_string();
+        assert!(
+            error.starts_with("session.one_for_each: `person`"),
             "{error}"
         );
 

@@ -3,6 +3,8 @@
 //!
 //! Not here: what a frame means, and how frames are read and written (`crate::wire`).
 
+mod present;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +20,12 @@ use service_kit::clock;
 use service_kit::peers::StickyLink;
 use tokio::time::Instant;
 
+pub(crate) use self::present::Present;
 use crate::answers::Answers;
 use crate::doors::{ADDRESS_RETRY_AFTER_MS, HalfOpen};
 use crate::events;
 use crate::gateway::Gateway;
+use crate::gateway::credentials::{note_refreshed, over_at};
 use crate::handle::SessionHandle;
 use crate::login::{self, Credential};
 use crate::media;
@@ -50,39 +54,6 @@ pub struct Connection {
     wire: Wire,
     session: Session,
     present: Present,
-}
-
-/// A session that is in the registry; dropped, it is not.
-pub(crate) struct Present {
-    gateway: Arc<Gateway>,
-    handle: Arc<SessionHandle>,
-}
-
-impl Present {
-    /// Of a session that has not arrived.
-    pub(crate) fn new(gateway: &Arc<Gateway>, handle: Arc<SessionHandle>) -> Self {
-        Self {
-            gateway: Arc::clone(gateway),
-            handle,
-        }
-    }
-
-    /// From now on nothing that is committed is missed. What its conversations are, for a client
-    /// whose marks are of this history generation.
-    pub(crate) async fn arrive(&self, history_generation: u64) -> Result<MembershipsPage, Refusal> {
-        self.gateway.arrive(&self.handle, history_generation).await
-    }
-
-    /// The session.
-    pub(crate) fn handle(&self) -> &SessionHandle {
-        &self.handle
-    }
-}
-
-impl Drop for Present {
-    fn drop(&mut self) {
-        self.gateway.leave(&self.handle);
-    }
 }
 
 impl Connection {
@@ -152,7 +123,9 @@ impl Connection {
         let draining = gateway.drain().draining();
         tokio::pin!(draining);
         // Set again when it fires and not with every frame: what it waits for comes later and later.
-        let timer = tokio::time::sleep_until(session.gives_up_at());
+        let over_at = over_at(handle.good_until_ms(), Instant::now());
+        let first = over_at.unwrap_or_else(|| session.gives_up_at());
+        let timer = tokio::time::sleep_until(first.min(session.gives_up_at()));
         tokio::pin!(timer);
         loop {
             let next = tokio::select! {
@@ -167,8 +140,8 @@ impl Connection {
                         Ok(frame) => session.frame(frame, now()),
                         Err(ended) => return ended,
                     },
-                    Turn::Evicted(reason) => {
-                        let word = go_away(reason, LAST_WORD_TIMEOUT, false);
+                    Turn::Evicted(why) => {
+                        let word = why.last_word(LAST_WORD_TIMEOUT);
                         return Ended::LastWord(word, "evicted");
                     }
                 },
@@ -198,10 +171,13 @@ impl Connection {
                 }
                 Next::Pass(passed) => pass(gateway, handle, &mut logic, &mut answers, passed),
                 Next::Confirmed(stops) => gateway.confirmed(handle, stops),
-                Next::Marks(marks) => gateway.mark(handle.account, &marks),
+                Next::Marks(marks) => {
+                    gateway.share_marks(handle, &marks);
+                    gateway.mark(handle.account, &marks);
+                }
                 Next::Close(word) => return refused(word),
                 // Only before the Welcome.
-                Next::Authenticate(_) => {}
+                Next::Authenticate(_) | Next::Apply(_) => {}
             }
         }
     }
@@ -221,6 +197,14 @@ fn pass(
         client::ESTOP => {
             let stored = gateway.emergency(handle, &passed);
             answers.push(passed, stored);
+        }
+        client::CHANGE_CREDENTIALS => {
+            let (from, handle) = ((handle.account, handle.session), Arc::clone(handle));
+            let answer = Upstream::pass(logic, from, &passed);
+            answers.push(passed, async move {
+                let answer = answer.await;
+                answer.inspect(|body| note_refreshed(&handle, body))
+            });
         }
         client::LIST_ESTOPS => {
             let body = passed.body.clone();
@@ -268,13 +252,23 @@ fn due(
     if leaves_at.is_some_and(|at| at <= now) {
         return Err(Ended::LastWord(leaving(Duration::ZERO), "drain"));
     }
+    let over_at = over_at(handle.good_until_ms(), now);
+    if over_at.is_some_and(|at| at <= now) {
+        let word = go_away("the credential has expired", Duration::ZERO, true);
+        return Err(Ended::LastWord(word, "expired"));
+    }
     // A client may say that it is there and never read.
     let stalled_until = stalled_since.map(|since| since + session.patience());
     if stalled_until.is_some_and(|at| at <= now) {
         events::connection_failed(&"the client takes nothing");
         return Err(Ended::Gone("stalled"));
     }
-    let dues = [Some(session.gives_up_at()), leaves_at, stalled_until];
+    let dues = [
+        Some(session.gives_up_at()),
+        leaves_at,
+        stalled_until,
+        over_at,
+    ];
     Ok(dues.into_iter().flatten().min().unwrap_or(now))
 }
 
@@ -292,6 +286,18 @@ async fn open(
     let first = frame(first, session)?;
     let introduction = match session.frame(first, now()) {
         Next::Authenticate(introduction) => introduction,
+        Next::Apply(passed) => {
+            let applied = login::apply(gateway, wire.address(), &passed);
+            let outcome = match tokio::time::timeout_at(gives_up_at, applied).await {
+                Ok(outcome) => outcome,
+                Err(_) => return Err(give_up(session)),
+            };
+            if let Err(refusal) = &outcome {
+                events::not_admitted(refusal);
+            }
+            let word = session.applied(&passed, outcome);
+            return Err(Ended::LastWord(word, "applied"));
+        }
         Next::Close(word) => return Err(refused(word)),
         Next::Nothing
         | Next::Answer(_)
@@ -338,9 +344,14 @@ async fn admit(
 ) -> Result<(Present, protocol::wire::Account, MembershipsPage), Refusal> {
     let session = gateway.next_session();
     gateway.estops_known().await?;
-    let account = login::log_in(gateway, session, credential).await?;
+    let (account, held) = login::log_in(gateway, session, credential).await?;
     let (id, kind) = (AccountId(account.account_id), account.kind());
-    let handle = SessionHandle::new(session, id, introduction.zstd).of_kind(kind);
+    // Sub-accounts are drivers, and not people with several devices.
+    let shares = !gateway.rules.has_one_session(kind) && !account.name.contains('~');
+    let handle = SessionHandle::new(session, id, introduction.zstd)
+        .of_kind(kind)
+        .holding(held)
+        .sharing_marks(shares);
     let present = Present::new(gateway, Arc::new(handle));
     let page = present.arrive(introduction.history_generation).await?;
     Ok((present, account, page))

@@ -3,12 +3,14 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use protocol::estop::Stop;
 use protocol::wire::Account;
 use protocol::{AccountId, ConversationId, Refusal, SessionId};
 use tracing::Span;
 
+use crate::credential::Eviction;
 use crate::handle::SessionHandle;
 use crate::outbox::Push;
 use crate::registry::Sent;
@@ -306,4 +308,40 @@ pub(crate) fn watched_dropped() {
 pub(crate) fn watches_not_told(refusal: &Refusal) {
     metrics::counter!("im_gateway_watches_not_told_total").increment(1);
     tracing::info!(%refusal, "a router was not told who watches");
+}
+
+/// A session ends for the sake of what it came in with, or of a newer one.
+pub(crate) fn session_cut(why: Eviction) {
+    let why = match why {
+        Eviction::TooMany => "too_many",
+        Eviction::Newer => "newer",
+        Eviction::Revoked => "revoked",
+        Eviction::OtherPassword => "other_password",
+    };
+    metrics::counter!("im_gateway_sessions_cut_total", "why" => why).increment(1);
+}
+
+pub(crate) fn revocations_left_out(entries: usize) {
+    if entries > 0 {
+        let count = entries.try_into().unwrap_or(u64::MAX);
+        metrics::counter!("im_gateway_revocations_left_out_total").increment(count);
+        tracing::error!(entries, "the list of revocations is longer than is held");
+    }
+}
+
+/// It is asked again in a moment.
+pub(crate) fn revocations_not_read(refusal: &Refusal) {
+    metrics::counter!("im_gateway_revocations_not_read_total").increment(1);
+    tracing::debug!(%refusal, "the list of revocations was not read");
+}
+
+/// How old the list of revocations is; -1: it was never read.
+pub(crate) fn revocations_age(age: Option<Duration>) {
+    let seconds = age.map_or(-1.0, |age| age.as_secs_f64());
+    metrics::gauge!("im_gateway_revocations_age_seconds").set(seconds);
+}
+
+pub(crate) fn router_not_told(method: u16, refusal: &Refusal) {
+    metrics::counter!("im_gateway_routers_not_told_total").increment(1);
+    tracing::debug!(method, %refusal, "a router was not told");
 }

@@ -104,6 +104,17 @@ impl Failures {
         }
     }
 
+    /// One who asks for a credential in the name of this account. No success makes up for failures:
+    /// who has failed may be somebody else.
+    #[must_use]
+    pub fn attempt_at(&self, address: IpAddr, realm: &'static str, name: &str) -> Attempt {
+        Attempt {
+            address: site(address),
+            claimed: self.hasher.hash_one((realm, name)),
+            credential: self.hasher.hash_one((realm, name, "never good")),
+        }
+    }
+
     /// Whether it may try now, or how long it has to wait.
     ///
     /// # Errors

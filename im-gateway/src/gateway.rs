@@ -4,6 +4,7 @@
 //! Order matters here: who is where is changed, and the routers told, by one caller at a time, so
 //! that each hears of it in the order in which it happened.
 
+pub(crate) mod credentials;
 mod estop;
 mod listed;
 mod marking;
@@ -30,6 +31,7 @@ use service_kit::registry;
 use tokio::sync::Notify;
 
 use crate::config::{LimitsConfig, SessionConfig};
+use crate::credential::{Eviction, Revoked};
 use crate::doors::Doors;
 use crate::estop::Estops;
 use crate::events;
@@ -75,10 +77,15 @@ pub struct Gateway {
     changing: Mutex<()>,
     marks: Mutex<Marks>,
     marked: Notify,
+    /// What sessions have been told that their accounts have marked elsewhere: the newest of such
+    /// words is the highest.
+    shared_marks: Mutex<Marks>,
     resync: Notify,
     /// Routers that have not taken a registration.
     owing: Mutex<BTreeSet<InstanceId>>,
     unregistered: Notify,
+    /// What is revoked. Held for a look, within no other lock.
+    revoked: Mutex<Revoked>,
     /// Before any lock of the registry.
     estops: Mutex<Estops>,
     estop_news: Notify,
@@ -132,9 +139,11 @@ impl Gateway {
             changing: Mutex::new(()),
             marks: Mutex::default(),
             marked: Notify::new(),
+            shared_marks: Mutex::default(),
             resync: Notify::new(),
             owing: Mutex::default(),
             unregistered: Notify::new(),
+            revoked: Mutex::default(),
             estops: Mutex::default(),
             estop_news: Notify::new(),
             watches: Mutex::default(),
@@ -157,6 +166,7 @@ impl Gateway {
         self.recall_estops();
         self.drain.spawn(Arc::clone(self).keep_estops());
         self.drain.spawn(Arc::clone(self).keep_in_sync());
+        self.drain.spawn(Arc::clone(self).keep_revocations());
         self.drain.spawn(Arc::clone(self).pass_marks());
     }
 
@@ -177,8 +187,9 @@ impl Gateway {
             let most = self.limits.sessions_per_account_max;
             let (new, evicted) = self.registry.arrive(handle, most);
             if let Some(evicted) = evicted {
-                evicted.evict("too many sessions of this account; the oldest makes room");
+                evicted.evict(Eviction::TooMany);
             }
+            self.settle_in(handle);
             self.register(&new)
         };
         if let Some(routes) = &self.routes {

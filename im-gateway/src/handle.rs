@@ -1,6 +1,7 @@
 //! A session as the rest of the gateway sees it: who it is, and its outbox.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
 use futures_util::task::AtomicWaker;
@@ -8,6 +9,10 @@ use parking_lot::Mutex;
 use protocol::wire::{AccountKind, Pong};
 use protocol::{AccountId, ConversationId, Frame, SequenceNumber, SessionId};
 
+use service_kit::clock;
+use tokio::time::Instant;
+
+use crate::credential::{Eviction, Held};
 use crate::events;
 use crate::outbox::{EphemeralKey, Order, Outbox, Push, Put, UrgentKey, Watching};
 use crate::shared_frame::SharedFrame;
@@ -24,7 +29,19 @@ pub struct SessionHandle {
     zstd: bool,
     outbox: Mutex<Outbox>,
     /// Set when the session has to end, with what it is told.
-    evicted: OnceLock<&'static str>,
+    evicted: OnceLock<Eviction>,
+    /// What it came in with.
+    pub held: Held,
+    /// Whether it is a client of its own, and not one request by HTTP that listens.
+    pub is_device: bool,
+    /// Whether the account's other sessions are told what it has marked.
+    pub shares_marks: bool,
+    /// When it began.
+    pub began_at: Instant,
+    /// The same, in milliseconds since the Unix epoch.
+    pub began_at_ms: u64,
+    /// Until when its credential is good, in milliseconds since the Unix epoch; 0: not known.
+    good_until_ms: AtomicU64,
     /// The connection: there is something to write, or the session has to end.
     connection: AtomicWaker,
 }
@@ -46,6 +63,12 @@ impl SessionHandle {
             zstd,
             outbox: Mutex::new(outbox),
             evicted: OnceLock::new(),
+            held: Held::default(),
+            is_device: true,
+            shares_marks: false,
+            began_at: Instant::now(),
+            began_at_ms: clock::unix_ms(),
+            good_until_ms: AtomicU64::new(0),
             connection: AtomicWaker::new(),
         }
     }
@@ -55,6 +78,38 @@ impl SessionHandle {
     pub const fn of_kind(mut self, kind: AccountKind) -> Self {
         self.kind = kind;
         self
+    }
+
+    /// The same, having come in with this.
+    #[must_use]
+    pub fn holding(mut self, held: Held) -> Self {
+        self.good_until_ms = AtomicU64::new(held.good_until_ms);
+        self.held = held;
+        self
+    }
+
+    /// The same, of an account whose other sessions are told what this one has marked.
+    #[must_use]
+    pub const fn sharing_marks(mut self, shares: bool) -> Self {
+        self.shares_marks = shares;
+        self
+    }
+
+    /// The same, of one who only listens, by HTTP.
+    #[must_use]
+    pub const fn listening(mut self) -> Self {
+        self.is_device = false;
+        self
+    }
+
+    /// Until when its credential is good, in milliseconds since the Unix epoch; 0: not known.
+    pub fn good_until_ms(&self) -> u64 {
+        self.good_until_ms.load(Ordering::Relaxed)
+    }
+
+    /// Its credential is good until then.
+    pub fn extend(&self, good_until_ms: u64) {
+        self.good_until_ms.store(good_until_ms, Ordering::Relaxed);
     }
 
     /// Of an emergency stop, before all that waits.
@@ -171,15 +226,15 @@ impl SessionHandle {
         self.outbox.lock().is_congested()
     }
 
-    /// Another session took this one's place.
-    pub fn evict(&self, reason: &'static str) {
-        if self.evicted.set(reason).is_ok() {
+    /// The session has to end.
+    pub fn evict(&self, why: Eviction) {
+        if self.evicted.set(why).is_ok() {
             self.connection.wake();
         }
     }
 
     /// Why the session has to end, if it has to.
-    pub fn evicted(&self) -> Option<&'static str> {
+    pub fn evicted(&self) -> Option<Eviction> {
         self.evicted.get().copied()
     }
 

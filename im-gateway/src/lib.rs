@@ -4,9 +4,10 @@
 //! and what it knows of members is a view that logic and router keep true.
 //!
 //! Read in this order: [`session`] (what a connection may do when), [`outbox`] (what waits for a
-//! client), [`view`] (who is a local member, as of when), [`estop`] (emergency stops), [`registry`]
-//! (all of them together), then the shells: [`tls_stream`], [`connection`], [`listener`], [`http`], [`upstream`],
-//! [`router_link`].
+//! client), [`view`] (who is a local member, as of when), [`estop`] (emergency stops),
+//! [`credential`] (what a session came in with, and what ends it), [`registry`] (all of them
+//! together), then the shells: [`tls_stream`], [`connection`], [`listener`], [`http`],
+//! [`upstream`], [`router_link`].
 
 pub mod config;
 
@@ -17,6 +18,7 @@ pub mod estop;
 pub mod outbox;
 pub mod view;
 
+pub mod credential;
 pub mod handle;
 pub mod registry;
 

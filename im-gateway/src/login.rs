@@ -6,16 +6,22 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use protocol::wire::Account;
-use protocol::wire::internal::Authenticate;
+use bytes::Bytes;
+use protocol::error::decode_body;
+use protocol::kind::{client, method};
+use protocol::wire::internal::{Authenticate, EnrolRobot, LogIn};
+use protocol::wire::{Account, Enrol, Login};
 use protocol::{ErrorCode, Refusal, SessionId};
-use service_kit::clock;
 use service_kit::tls::PeerIdentity;
+use service_kit::{clock, rpc};
 use tokio::time::Instant;
 
+use crate::credential::{Certified, Held};
 use crate::events;
-use crate::failures::{Presented, Remembered};
+use crate::failures::{Attempt, Presented, Remembered};
 use crate::gateway::Gateway;
+use crate::gateway::credentials::revoked_here;
+use crate::session::Passed;
 
 /// What a client comes with.
 #[derive(Debug)]
@@ -33,7 +39,7 @@ pub(crate) async fn log_in(
     gateway: &Gateway,
     session: SessionId,
     credential: &Credential<'_>,
-) -> Result<Account, Refusal> {
+) -> Result<(Account, Held), Refusal> {
     let Credential {
         address,
         peer,
@@ -44,6 +50,8 @@ pub(crate) async fn log_in(
         let why = "the certificate has expired";
         return Err(Refusal::new(ErrorCode::Unauthenticated, why));
     }
+    let certified = Certified::of(peer);
+    let is_named = gateway.check_revoked(certified.as_deref())?;
     let presented = Presented {
         address,
         certificate_subject: &peer.uri,
@@ -59,30 +67,92 @@ pub(crate) async fn log_in(
         certificate_subject: peer.uri.clone(),
         token: token.to_owned(),
         session_id: session.0,
+        certificate_serial: peer.serial.clone().into(),
     };
     let answer = gateway.upstream.authenticate(asked).await;
     match &answer {
         Ok(_) => gateway.doors.failures.lock().succeeded(&attempt),
-        Err(refusal) if is_charged(refusal.code) => {
-            let remembered = gateway
-                .doors
-                .failures
-                .lock()
-                .failed(&attempt, Instant::now());
-            if remembered == Remembered::NoRoom {
-                events::failure_not_remembered();
-            }
+        // Nobody says that it is good again.
+        Err(refusal) if is_named && refusal.is_retryable() => return Err(revoked_here()),
+        Err(refusal) => charge(gateway, &attempt, refusal),
+    }
+    let known = answer?;
+    if is_named {
+        gateway.forget_name(certified.as_deref());
+    }
+    let nobody = || Refusal::internal("an authentication without an account");
+    let held = Held {
+        certified,
+        password_generation: known.password_generation,
+        good_until_ms: match known.good_until_ms {
+            0 => peer.good_until_ms(),
+            until => until,
+        },
+    };
+    Ok((known.account.ok_or_else(nobody)?, held))
+}
+
+/// A credential for one who has none: by a one-time token, or by a password. Those that fail again
+/// and again wait.
+pub(crate) async fn apply(
+    gateway: &Gateway,
+    address: IpAddr,
+    passed: &Passed,
+) -> Result<Bytes, Refusal> {
+    let session = gateway.next_session();
+    let (realm, name, method, body) = match passed.kind {
+        client::ENROL => {
+            let enrol: Enrol = decode_body(passed.body.clone())?;
+            let name = enrol.name.clone();
+            let asked = EnrolRobot {
+                enrol: Some(enrol),
+                session_id: session.0,
+            };
+            ("enrolment", name, method::ENROL_ROBOT, rpc::encode(&asked))
         }
-        Err(_) => {}
+        _ => {
+            let login: Login = decode_body(passed.body.clone())?;
+            let name = login.name.clone();
+            let asked = LogIn {
+                login: Some(login),
+                session_id: session.0,
+            };
+            ("password", name, method::LOG_IN, rpc::encode(&asked))
+        }
+    };
+    let attempt = {
+        let failures = gateway.doors.failures.lock();
+        let attempt = failures.attempt_at(address, realm, &name);
+        failures.check(&attempt, Instant::now()).map_err(too_soon)?;
+        attempt
+    };
+    let to = (method, session);
+    let answer = gateway.upstream.apply(to, body, passed.timeout).await;
+    if let Err(refusal) = &answer {
+        charge(gateway, &attempt, refusal);
     }
     answer
+}
+
+fn charge(gateway: &Gateway, attempt: &Attempt, refusal: &Refusal) {
+    if !is_charged(refusal.code) {
+        return;
+    }
+    let mut failures = gateway.doors.failures.lock();
+    if failures.failed(attempt, Instant::now()) == Remembered::NoRoom {
+        events::failure_not_remembered();
+    }
 }
 
 /// What the one who logs in has done wrong, and not the server.
 const fn is_charged(code: ErrorCode) -> bool {
     matches!(
         code,
-        ErrorCode::Unauthenticated | ErrorCode::TokenExpired | ErrorCode::Forbidden
+        ErrorCode::Unauthenticated
+            | ErrorCode::TokenExpired
+            | ErrorCode::Forbidden
+            | ErrorCode::EnrolmentRefused
+            | ErrorCode::Revoked
     )
 }
 

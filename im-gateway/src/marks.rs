@@ -53,6 +53,26 @@ impl Marks {
         true
     }
 
+    /// The highest of an account's marks, as far as they are remembered.
+    #[must_use]
+    pub fn highest(&self, account: AccountId, mark: &Mark, history_generation: u64) -> Mark {
+        let found = ConversationId::from_slice(&mark.conversation_id)
+            .ok()
+            .and_then(|conversation| self.newest.get(&(account, conversation)))
+            .filter(|values| values.history_generation == history_generation);
+        let found = found.copied().unwrap_or_default();
+        Mark {
+            conversation_id: mark.conversation_id.clone(),
+            delivered: mark.delivered.max(found.delivered),
+            read: mark.read.max(found.read),
+        }
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.newest.clear();
+    }
+
     /// Whether a mark of another history generation has come meanwhile.
     fn is_overtaken(&self, account: AccountId, mark: &Mark, history_generation: u64) -> bool {
         ConversationId::from_slice(&mark.conversation_id)

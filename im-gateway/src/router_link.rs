@@ -1,5 +1,5 @@
-//! What the routers say, each in its order: methods 321 to 326 of `internal.proto`, and 353
-//! of `watch.proto`.
+//! What the routers say, each in its order: methods 321 to 326, 345 and 349 of `internal.proto`, and
+//! 353 of `watch.proto`.
 //!
 //! The one reader of these links is the one writer of entries into outboxes, which keeps every
 //! conversation in order. It never waits for an answer.
@@ -73,6 +73,14 @@ fn take(gateway: &Arc<Gateway>, method: u16, body: Bytes) -> Result<(), Refusal>
         method::HEAD_HINTS => heads(gateway, rpc::decode(body)?),
         method::MEMBERSHIP_MOVED => moved(gateway, rpc::decode(body)?),
         method::FANOUT_EPHEMERAL => ephemeral(gateway, rpc::decode(body)?),
+        method::CUT_SESSIONS => {
+            gateway.hear_cut(rpc::decode(body)?);
+            Ok(())
+        }
+        method::SHARED_MARKS => {
+            gateway.hear_marks(&rpc::decode(body)?);
+            Ok(())
+        }
         method::TELL_SESSIONS => {
             tell(gateway, rpc::decode(body)?);
             Ok(())

@@ -8,6 +8,7 @@
 //! ```
 
 mod bucket;
+mod hello;
 mod in_flight;
 mod words;
 
@@ -18,11 +19,11 @@ use bytes::Bytes;
 use protocol::error::decode_body;
 use protocol::kind::client;
 use protocol::limits::{
-    COMPRESS_ABOVE_BYTES, CONTENT_BYTES_MAX, FRAME_BYTES_MAX, PAGES_IN_FLIGHT_MAX, PROTOCOL_VERSION,
+    COMPRESS_ABOVE_BYTES, CONTENT_BYTES_MAX, FRAME_BYTES_MAX, PAGES_IN_FLIGHT_MAX,
 };
 use protocol::wire::internal::MembershipsPage;
-use protocol::wire::{self, Account, EmergencyStop, Feature, Hello, Limits, Ping, Pong, Welcome};
-use protocol::{ClientMessageId, ErrorCode, Frame, Refusal, SessionId, estop};
+use protocol::wire::{self, Account, EmergencyStop, Feature, Limits, Ping, Pong, Welcome};
+use protocol::{ClientMessageId, ErrorCode, Frame, Refusal, SessionId};
 use tokio::time::Instant;
 
 pub(crate) use self::bucket::Bucket;
@@ -77,6 +78,8 @@ pub enum Next {
     Pong(u32, Pong),
     /// The credential is checked; then [`Session::welcome`] or [`Session::refuse`].
     Authenticate(Introduction),
+    /// Somebody without a credential asks for one; then [`Session::applied`].
+    Apply(Passed),
     /// The request is passed on; then [`Session::answer`].
     Pass(Passed),
     /// These are passed on, newest only.
@@ -220,6 +223,20 @@ impl Session {
         error(correlation, refusal)
     }
 
+    /// What becomes of one who asked for a credential: the last word.
+    pub fn applied(&mut self, passed: &Passed, outcome: Result<Bytes, Refusal>) -> Frame {
+        let correlation = self.leave_authentication(State::Closed);
+        match outcome {
+            Ok(body) => Frame {
+                kind: client::answer(passed.kind),
+                correlation,
+                deadline_ms: 0,
+                body,
+            },
+            Err(refusal) => error(correlation, &refusal),
+        }
+    }
+
     /// The request has ended.
     pub fn answer(&mut self, passed: &Passed, outcome: Result<Bytes, Refusal>) -> Next {
         self.in_flight.end(passed.kind);
@@ -241,45 +258,6 @@ impl Session {
     pub fn broken(&mut self, refusal: &Refusal) -> Frame {
         self.state = State::Closed;
         error(0, refusal)
-    }
-
-    fn hello(&mut self, frame: Frame) -> Next {
-        let correlation = frame.correlation;
-        if frame.kind != client::HELLO {
-            let refusal = wrong_state(format!("kind {} before Hello", frame.kind));
-            return self.close(correlation, &refusal);
-        }
-        if correlation == 0 {
-            return self.close(0, &wrong_state("Hello asks for an answer: correlation 0"));
-        }
-        let hello: Hello = match decode_body(frame.body) {
-            Ok(hello) => hello,
-            Err(refusal) => return self.close(correlation, &refusal),
-        };
-        let latched = match estop::ids(&hello.latched_stop_ids) {
-            Ok(latched) => latched,
-            Err(refusal) => return self.close(correlation, &refusal),
-        };
-        if hello.min_version > PROTOCOL_VERSION || hello.max_version < PROTOCOL_VERSION {
-            let refusal = Refusal::new(
-                ErrorCode::UnsupportedVersion,
-                format!(
-                    "versions {} to {}, and only {PROTOCOL_VERSION} is spoken here",
-                    hello.min_version, hello.max_version
-                ),
-            );
-            return self.close(correlation, &refusal);
-        }
-        self.state = State::Authenticating { correlation };
-        Next::Authenticate(Introduction {
-            version: PROTOCOL_VERSION,
-            zstd: hello.features().any(|feature| feature == Feature::Zstd),
-            client_name: hello.client_name,
-            token: hello.token,
-            history_generation: hello.history_generation,
-            heartbeat_interval_ms: self.rules.heartbeat_for(hello.heartbeat_interval_ms),
-            latched,
-        })
     }
 
     fn established(&mut self, frame: Frame, now: Now) -> Next {

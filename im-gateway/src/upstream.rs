@@ -9,10 +9,11 @@ use protocol::limits::MEMBERSHIPS_PER_PAGE_MAX;
 use protocol::media::MediaId;
 use protocol::wire::internal::{
     AccountMarks, Authenticate, Authenticated, CheckMembers, CheckedMembers, ClientReply,
-    ClientRequest, EstopCommit, EstopList, EstopTargets, ListEstopRecords, MediaRecord, MediaStep,
-    MembersPage, Memberships, MembershipsPage, StepMedia, SweepMedia, SweptMedia,
+    ClientRequest, EstopCommit, EstopList, EstopTargets, ListEstopRecords, ListRevocations,
+    MediaRecord, MediaStep, MembersPage, Memberships, MembershipsPage, Revocations, StepMedia,
+    SweepMedia, SweptMedia,
 };
-use protocol::wire::{Account, MediaItem, SendAck};
+use protocol::wire::{MediaItem, SendAck};
 use protocol::{AccountId, ConversationId, Refusal, SessionId};
 use service_kit::peers::{Peers, StickyLink};
 use service_kit::rpc;
@@ -42,12 +43,33 @@ impl Upstream {
     }
 
     /// Whose credential this is.
-    pub async fn authenticate(&self, credential: Authenticate) -> Result<Account, Refusal> {
+    pub async fn authenticate(&self, credential: Authenticate) -> Result<Authenticated, Refusal> {
         let key = credential.session_id.to_be_bytes();
-        let answer: Authenticated = self.ask(&key, method::AUTHENTICATE, &credential).await?;
-        answer
-            .account
-            .ok_or_else(|| Refusal::internal("an authentication without an account"))
+        self.ask(&key, method::AUTHENTICATE, &credential).await
+    }
+
+    /// Asks for a credential on behalf of one who has none, within this time.
+    pub async fn apply(
+        &self,
+        (method, session): (u16, SessionId),
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<Bytes, Refusal> {
+        let link = self.logics.any_link(&session.0.to_be_bytes())?;
+        link.call(method, body, timeout).await
+    }
+
+    /// A page of what is revoked, unless the list still is of this revision.
+    pub async fn revocations(
+        &self,
+        known_revision: u64,
+        after: Bytes,
+    ) -> Result<Revocations, Refusal> {
+        let question = ListRevocations {
+            known_revision,
+            after,
+        };
+        self.ask(&[], method::REVOCATIONS, &question).await
     }
 
     /// Every conversation of an account, in one page, for a client whose marks are of this history

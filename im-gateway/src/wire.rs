@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::codec::Decoder as _;
 
+use crate::credential::Eviction;
 use crate::handle::SessionHandle;
 use crate::tls_stream::TlsStream;
 use crate::web_socket::WebSocket;
@@ -67,7 +68,7 @@ pub(crate) type Received = Option<Result<Frame, FrameError>>;
 pub(crate) enum Turn {
     Received(Received),
     /// The session has to end, and the client is told this.
-    Evicted(&'static str),
+    Evicted(Eviction),
 }
 
 impl Wire {
@@ -125,8 +126,8 @@ impl Wire {
         std::future::poll_fn(|cx| {
             // First, so that whatever happens from now on is seen.
             handle.watch(cx.waker());
-            if let Some(reason) = handle.evicted() {
-                return Poll::Ready(Turn::Evicted(reason));
+            if let Some(why) = handle.evicted() {
+                return Poll::Ready(Turn::Evicted(why));
             }
             if let Poll::Ready(Err(error)) = self.poll_write(cx, handle) {
                 return Poll::Ready(Turn::Received(Some(Err(error.into()))));

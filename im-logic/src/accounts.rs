@@ -122,7 +122,7 @@ impl Accounts {
 }
 
 /// What a planner reads must be readable: schemas are JSON objects.
-fn check(card: &CapabilityCard) -> Result<(), Refusal> {
+pub(crate) fn check(card: &CapabilityCard) -> Result<(), Refusal> {
     protocol::card::check(card)?;
     for action in &card.actions {
         let (name, schema) = (&action.name, &action.arguments_schema_json);

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use protocol::kind::method;
 use protocol::limits::ACCOUNT_NAME_BYTES_MAX;
 use protocol::wire::internal::{Authenticate, Authenticated, EnsureAccount};
@@ -15,6 +16,7 @@ use service_kit::clock;
 use service_kit::snowflake::Snowflakes;
 use service_kit::token::{TokenError, TokenVerifier};
 
+use crate::credentials::pattern;
 use crate::directory::Directory;
 use crate::events;
 use crate::store::{Deadline, Store, To};
@@ -25,6 +27,7 @@ pub struct Authentication {
     fleet: String,
     tokens: TokenVerifier,
     sub_accounts_max: u32,
+    enrolled_only: bool,
     snowflakes: Arc<Snowflakes>,
     directory: Arc<Directory>,
     store: Store,
@@ -37,13 +40,22 @@ struct Identity {
     name: String,
 }
 
+/// An identity, and what else a credential says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Presented {
+    identity: Identity,
+    certificate_serial: Bytes,
+    password_generation: u64,
+    good_until_ms: u64,
+}
+
 impl Authentication {
     /// Of the accounts of one fleet.
     #[must_use]
     pub const fn new(
         fleet: String,
         tokens: TokenVerifier,
-        sub_accounts_max: u32,
+        (sub_accounts_max, enrolled_only): (u32, bool),
         snowflakes: Arc<Snowflakes>,
         directory: Arc<Directory>,
         store: Store,
@@ -52,6 +64,7 @@ impl Authentication {
             fleet,
             tokens,
             sub_accounts_max,
+            enrolled_only,
             snowflakes,
             directory,
             store,
@@ -64,15 +77,15 @@ impl Authentication {
         request: Authenticate,
         deadline: Deadline,
     ) -> Result<Authenticated, Refusal> {
-        let identity = self.identify(&request).inspect_err(|refusal| {
+        let presented = self.identify(&request).inspect_err(|refusal| {
             events::not_authenticated(request.session_id, refusal);
         })?;
-        let known = self.account_of(&identity, 0, deadline).await;
+        let known = self.account_of(&presented, 0, deadline).await;
         let account = match known {
             // Only who is new needs an id: a fleet that comes back makes thousands of logins a second.
             Err(refusal) if refusal.code == ErrorCode::NoSuchAccount => {
                 let id = self.snowflakes.next_id().await?;
-                self.account_of(&identity, id, deadline).await?
+                self.account_of(&presented, id, deadline).await?
             }
             known => known?,
         };
@@ -80,21 +93,26 @@ impl Authentication {
         events::authenticated(request.session_id, &account);
         Ok(Authenticated {
             account: Some(account),
+            good_until_ms: presented.good_until_ms,
+            password_generation: presented.password_generation,
         })
     }
 
     /// `proposed`: the id that it gets if it is new; 0: then there is none.
     async fn account_of(
         &self,
-        identity: &Identity,
+        presented: &Presented,
         proposed: u64,
         deadline: Deadline,
     ) -> Result<Account, Refusal> {
         let ensure = EnsureAccount {
             fleet: self.fleet.clone(),
-            kind: identity.kind.into(),
-            name: identity.name.clone(),
+            kind: presented.identity.kind.into(),
+            name: presented.identity.name.clone(),
             proposed_account_id: proposed,
+            certificate_serial: presented.certificate_serial.clone(),
+            enrolled_only: self.enrolled_only && !presented.certificate_serial.is_empty(),
+            password_generation: presented.password_generation,
         };
         let to = To::Any(ensure.name.as_bytes());
         self.store
@@ -103,14 +121,19 @@ impl Authentication {
     }
 
     /// A certificate goes before a token: it is what the connection itself was made with.
-    fn identify(&self, request: &Authenticate) -> Result<Identity, Refusal> {
+    fn identify(&self, request: &Authenticate) -> Result<Presented, Refusal> {
         if !request.certificate_subject.is_empty() {
             let identity = identity(&request.certificate_subject, &self.fleet)?;
             return match identity.kind {
-                AccountKind::Robot => Ok(identity),
-                AccountKind::Operator | AccountKind::Planner | AccountKind::Unspecified => Err(
-                    unauthenticated("a certificate is for robots; others present a token"),
-                ),
+                AccountKind::Robot | AccountKind::Planner => Ok(Presented {
+                    identity,
+                    certificate_serial: request.certificate_serial.clone(),
+                    password_generation: 0,
+                    good_until_ms: 0,
+                }),
+                AccountKind::Operator | AccountKind::Unspecified => Err(unauthenticated(
+                    "a certificate is for robots and planners; others present a token",
+                )),
             };
         }
         if request.token.is_empty() {
@@ -120,21 +143,28 @@ impl Authentication {
         }
         let (token, number) = sub_account::split(&request.token)
             .map_err(|error| unauthenticated(error.to_string()))?;
-        let subject = self
-            .tokens
-            .verify(token, clock::unix_ms())
-            .map_err(|error| match error {
-                TokenError::Expired => Refusal::new(ErrorCode::TokenExpired, error.to_string()),
-                TokenError::Malformed | TokenError::BadSignature => {
-                    unauthenticated(error.to_string())
-                }
-            })?;
-        let identity = identity(subject.as_str(), &self.fleet)?;
+        let verified =
+            self.tokens
+                .examine(token, clock::unix_ms())
+                .map_err(|error| match error {
+                    TokenError::Expired => Refusal::new(ErrorCode::TokenExpired, error.to_string()),
+                    TokenError::Malformed | TokenError::BadSignature => {
+                        unauthenticated(error.to_string())
+                    }
+                })?;
+        let identity = identity(verified.subject.as_str(), &self.fleet)?;
+        let login = verified.login.filter(|_| number.is_none());
+        let presented = |identity| Presented {
+            identity,
+            certificate_serial: Bytes::new(),
+            password_generation: login.map_or(0, |login| login.generation),
+            good_until_ms: verified.expires_at_ms,
+        };
         if let Some(number) = number {
-            return sub_account(&identity, number, self.sub_accounts_max);
+            return sub_account(&identity, number, self.sub_accounts_max).map(presented);
         }
         match identity.kind {
-            AccountKind::Operator | AccountKind::Planner => Ok(identity),
+            AccountKind::Operator | AccountKind::Planner => Ok(presented(identity)),
             AccountKind::Robot | AccountKind::Unspecified => Err(unauthenticated(
                 "a token is for operators and planners; robots present a certificate",
             )),
@@ -163,8 +193,7 @@ fn identity(subject: &str, fleet: &str) -> Result<Identity, Refusal> {
         "planner" => AccountKind::Planner,
         _ => return Err(malformed()),
     };
-    let is_name = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
-    if name.is_empty() || name.len() > ACCOUNT_NAME_BYTES_MAX || !name.bytes().all(is_name) {
+    if !pattern::is_name(name) {
         return Err(unauthenticated(format!(
             "a name is 1 to {ACCOUNT_NAME_BYTES_MAX} of A-Z, a-z, 0-9, `.`, `_` and `-`"
         )));

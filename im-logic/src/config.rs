@@ -37,6 +37,10 @@ pub struct Config {
     pub links: LinksConfig,
     /// Who may come in.
     pub tokens: TokensConfig,
+    /// Who may enrol.
+    pub enrolment: EnrolmentConfig,
+    /// How passwords are kept.
+    pub passwords: PasswordsConfig,
     /// How much may be sent.
     pub rates: RatesConfig,
     /// How much an account may have.
@@ -90,8 +94,44 @@ pub struct TokensConfig {
     pub fleet: String,
     /// Checks tokens.
     pub public_key: PathBuf,
+    /// Signs the tokens of those who log in with a password; empty: nobody does.
+    pub private_key: PathBuf,
+    /// How long such a token is good, in milliseconds.
+    pub lifetime_ms: u64,
+    /// How long it can be refreshed, in milliseconds from the login on.
+    pub login_lifetime_ms: u64,
     /// Sub-accounts that each operator may have; 0: none.
     pub sub_accounts_max: u32,
+}
+
+/// The section `[enrolment]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolmentConfig {
+    /// The certificate of the authority that signs those of robots; empty: nobody enrols.
+    pub authority: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The authorities that robots are told to trust; empty: that one.
+    pub trusted: PathBuf,
+    /// How long a certificate is good, in milliseconds.
+    pub certificate_lifetime_ms: u64,
+    /// Whether only those come in by a certificate that have enrolled.
+    pub required: bool,
+}
+
+/// The section `[passwords]`: the parameters of Argon2id.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordsConfig {
+    /// Memory of one hash, in KiB.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub iterations: u32,
+    /// Lanes.
+    pub lanes: u32,
+    /// Hashes that are made at once.
+    pub hashes_at_once: usize,
 }
 
 /// The section `[rates]`.

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use protocol::kind::client;
-use protocol::wire::internal::{Appended, AuditRecord};
+use protocol::wire::internal::{Appended, AuditRecord, CredentialsWritten};
 use protocol::wire::{Account, EntryKind};
 use protocol::{AccountId, ClientMessageId, ConversationId, Refusal};
 use service_kit::rpc::Peer;
@@ -90,6 +90,62 @@ pub(crate) fn not_authenticated(session: u64, refusal: &Refusal) {
     let code = refusal.label();
     metrics::counter!("im_logic_authentications_refused_total", "code" => code).increment(1);
     tracing::info!(session, %refusal, "not authenticated");
+}
+
+pub(crate) fn enrolled(account: AccountId, name: &str, expires_at_ms: u64) {
+    metrics::counter!("im_logic_enrolments_total").increment(1);
+    tracing::info!(account = account.0, name, expires_at_ms, "enrolled");
+}
+
+pub(crate) fn enrolment_token_made(caller: Caller, expires_at_ms: u64) {
+    metrics::counter!("im_logic_enrolment_tokens_total").increment(1);
+    tracing::info!(
+        by = caller.account.0,
+        expires_at_ms,
+        "an enrolment token was made"
+    );
+}
+
+pub(crate) fn not_joined(account: AccountId, refusal: &Refusal) {
+    tracing::warn!(account = account.0, %refusal, "enrolled, and not in a group of its token");
+}
+
+pub(crate) fn renewed(caller: Caller, expires_at_ms: u64) {
+    metrics::counter!("im_logic_renewals_total").increment(1);
+    tracing::debug!(
+        account = caller.account.0,
+        expires_at_ms,
+        "a certificate was renewed"
+    );
+}
+
+pub(crate) fn revoked(caller: Caller, account: AccountId, certificates: u32) {
+    metrics::counter!("im_logic_revocations_total").increment(1);
+    tracing::info!(
+        by = caller.account.0,
+        account = account.0,
+        certificates,
+        "revoked"
+    );
+}
+
+/// Gateways that are not told read the list.
+pub(crate) fn cut_not_told(refusal: &Refusal) {
+    tracing::warn!(%refusal, "a router was not told whose sessions end");
+}
+
+pub(crate) fn logged_in(session: u64, account: &Account) {
+    metrics::counter!("im_logic_logins_total").increment(1);
+    tracing::info!(session, account = account.account_id, "logged in");
+}
+
+pub(crate) fn password_set(written: &CredentialsWritten) {
+    let account = written.account.as_ref().map(|account| account.account_id);
+    tracing::info!(
+        account,
+        generation = written.password_generation,
+        "a password was set"
+    );
 }
 
 pub(crate) fn group_created(caller: Caller, conversation: ConversationId, members: usize) {

@@ -4,10 +4,11 @@
 //! waiting, whether a message may be sent, [`word_rules`] and [`content`] what it may say;
 //! [`members`] and [`directory`] are what it knows, [`rates`] how much may be sent, [`lanes`] keeps
 //! the order of what has to wait for more, and [`dispatch`] carries it out, [`estop`] in an
-//! emergency. Then who somebody is, [`authenticate`], and everything that is asked more rarely:
-//! [`groups`], [`commands`], [`registry`], [`listing`], [`accounts`], [`history`], [`media`],
-//! [`online`], [`analysis`], [`robots`], [`links`], [`audit`]. Whoever administers by HTTP comes to
-//! [`api`]. The shell: [`store`], [`node`], [`service`], [`config`].
+//! emergency. Then who somebody is, [`authenticate`], how it came to that, [`credentials`], and
+//! everything that is asked more rarely: [`groups`], [`commands`], [`registry`], [`listing`],
+//! [`accounts`], [`history`], [`media`], [`online`], [`analysis`], [`robots`], [`links`], [`audit`].
+//! Whoever administers by HTTP comes to [`api`]. The shell: [`store`], [`node`], [`service`],
+//! [`config`].
 
 pub mod permission;
 pub mod send;
@@ -24,6 +25,7 @@ pub mod dispatch;
 pub mod estop;
 
 pub mod authenticate;
+pub mod credentials;
 
 pub mod accounts;
 pub mod analysis;

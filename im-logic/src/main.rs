@@ -7,12 +7,12 @@ use std::time::Duration;
 use im_logic::api;
 use im_logic::config::{Config, DEFAULTS, ENV_PREFIX};
 use im_logic::content::ContentRules;
+use im_logic::credentials::Keys;
 use im_logic::node::Node;
 use im_logic::service::{PEERS, Parts, Service};
 use service_kit::admin::Readiness;
 use service_kit::discovery::Discovery;
 use service_kit::drain::{self, Drain};
-use service_kit::token::TokenVerifier;
 use service_kit::{admin, config, exit, listen, rpc, runtime, telemetry, tls};
 
 fn main() -> ExitCode {
@@ -27,7 +27,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (drain, readiness) = (Drain::new(), Readiness::new());
     let server_tls = tls::internal_server(&config.internal_tls)?;
     let client_tls = tls::internal_client(&config.internal_tls)?;
-    let tokens = TokenVerifier::from_pem(&config.tokens.public_key)?;
+    let keys = Keys::open(&config)?;
     let content = Arc::new(ContentRules::open(&config.content.rules)?);
     let listener = listen::bind("listen.address", config.listen.address).await?;
     let admin = listen::bind("admin.listen", config.admin.listen).await?;
@@ -39,7 +39,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (stores, store_events) = links("im-store", &config.links.store);
     let (routers, router_events) = links("im-router", &config.links.router);
     let rules = Arc::clone(&content);
-    let parts = Parts::of(&config, tokens, rules, node.snowflakes(), (stores, routers));
+    let parts = Parts::of(&config, keys, rules, node.snowflakes(), (stores, routers));
     let service = Arc::new(Service::new(parts));
     drain.spawn(content.keep_up(drain.clone()));
     drain.spawn(Arc::clone(&service).keep_up(drain.clone()));

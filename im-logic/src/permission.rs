@@ -91,6 +91,10 @@ pub enum Action {
     AnalyseFleet,
     /// Declare what one is able to do.
     DeclareCapabilities,
+    /// Let robots enrol.
+    MakeEnrolmentToken,
+    /// Take the certificates of a robot away.
+    RevokeRobot,
 }
 
 /// Who may do one action.

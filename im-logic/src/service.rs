@@ -1,5 +1,5 @@
-//! What gateways ask of the logic: methods 201 to 205 of `internal.proto`, and within method 202
-//! the requests of clients.
+//! What gateways ask of the logic: methods 201 to 205 and 227 to 229 of `internal.proto`, and
+//! within method 202 the requests of clients.
 //!
 //! A shell: it parses, asks the part that knows, and encodes.
 
@@ -8,13 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 use protocol::kind::{client, method};
-use protocol::wire::internal::{ClientReply, ClientRequest};
+use protocol::wire::internal::{ClientReply, ClientRequest, EnrolRobot};
 use protocol::{AccountId, ErrorCode, Refusal, SessionId};
 use service_kit::drain::Drain;
 use service_kit::peers::Peers;
 use service_kit::rpc::{self, Handler, Peer, Request};
 use service_kit::snowflake::Snowflakes;
-use service_kit::token::TokenVerifier;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -23,8 +22,9 @@ use crate::analysis::Analysis;
 use crate::audit::AuditLog;
 use crate::authenticate::Authentication;
 use crate::commands::Commands;
-use crate::config::{AnalysisConfig, Config, MediaConfig, RatesConfig};
+use crate::config::{AnalysisConfig, Config, MediaConfig, RatesConfig, TokensConfig};
 use crate::content::ContentRules;
+use crate::credentials::{Around, Credentials, Keys};
 use crate::directory::Directory;
 use crate::dispatch::Dispatch;
 use crate::estop::Estops;
@@ -49,8 +49,9 @@ pub const PEERS: &[&str] = &["im-gateway"];
 pub struct Service {
     members: Arc<Members>,
     pub(crate) authentication: Authentication,
+    credentials: Credentials,
     dispatch: Dispatch,
-    pub(crate) groups: Groups,
+    pub(crate) groups: Arc<Groups>,
     pub(crate) listing: Listing,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) robots: Robots,
@@ -74,10 +75,12 @@ pub struct Service {
 pub struct Parts {
     /// The fleet whose accounts may come in.
     pub fleet: String,
-    /// Checks the tokens of people and planners.
-    pub tokens: TokenVerifier,
-    /// Sub-accounts that each operator may have.
-    pub sub_accounts_max: u32,
+    /// How tokens are.
+    pub tokens: TokensConfig,
+    /// Who may enrol.
+    pub enrolled_only: bool,
+    /// What credentials are made and checked with.
+    pub keys: Keys,
     /// How much may be sent.
     pub rates: RatesConfig,
     /// Groups that one account may own; 0: no limit.
@@ -101,15 +104,16 @@ impl Parts {
     #[must_use]
     pub fn of(
         config: &Config,
-        tokens: TokenVerifier,
+        keys: Keys,
         content: Arc<ContentRules>,
         snowflakes: Arc<Snowflakes>,
         (stores, routers): (Peers, Peers),
     ) -> Self {
         Self {
             fleet: config.tokens.fleet.clone(),
-            tokens,
-            sub_accounts_max: config.tokens.sub_accounts_max,
+            tokens: config.tokens.clone(),
+            enrolled_only: config.enrolment.required,
+            keys,
             rates: config.rates,
             media: config.media,
             groups_per_account_max: config.limits.groups_per_account_max,
@@ -172,6 +176,13 @@ impl Service {
             Arc::clone(&directory),
             Arc::clone(&members),
         ));
+        let groups = Arc::new(Groups::new(
+            Arc::clone(&snowflakes),
+            Arc::clone(&directory),
+            Arc::clone(&members),
+            store.clone(),
+            parts.groups_per_account_max,
+        ));
         Self {
             robots: Robots::new(
                 Arc::clone(&accounts),
@@ -184,26 +195,32 @@ impl Service {
             snowflakes: Arc::clone(&snowflakes),
             authentication: Authentication::new(
                 parts.fleet.clone(),
-                parts.tokens,
-                parts.sub_accounts_max,
+                parts.keys.verifier.clone(),
+                (parts.tokens.sub_accounts_max, parts.enrolled_only),
                 Arc::clone(&snowflakes),
                 Arc::clone(&directory),
                 store.clone(),
             ),
             online,
+            credentials: Credentials::new(
+                parts.tokens,
+                parts.keys,
+                Around {
+                    snowflakes,
+                    directory: Arc::clone(&directory),
+                    members: Arc::clone(&members),
+                    groups: Arc::clone(&groups),
+                    store: store.clone(),
+                    routers: parts.routers.clone(),
+                },
+            ),
             dispatch: Dispatch::new(
                 store.clone(),
                 parts.routers,
                 Arc::clone(&members),
                 (Rates::new(&parts.rates, Instant::now()), parts.content),
             ),
-            groups: Groups::new(
-                snowflakes,
-                Arc::clone(&directory),
-                Arc::clone(&members),
-                store.clone(),
-                parts.groups_per_account_max,
-            ),
+            groups,
             estops: Estops::new(Arc::clone(&directory), store.clone()),
             store: store.clone(),
             listing: Listing::new(Arc::clone(&directory), Arc::clone(&members), store.clone()),
@@ -247,6 +264,16 @@ impl Service {
                 let request = rpc::decode(body)?;
                 reply(self.authentication.authenticate(request, deadline).await)
             }
+            method::ENROL_ROBOT => {
+                let request: EnrolRobot = rpc::decode(body)?;
+                let enrol = request.enrol.unwrap_or_default();
+                reply(self.credentials.enrol(enrol, deadline).await)
+            }
+            method::LOG_IN => {
+                let request = rpc::decode(body)?;
+                reply(self.credentials.log_in(request, deadline).await)
+            }
+            method::REVOCATIONS => self.credentials.revocations(body, deadline).await,
             method::CHECK_MEMBERS => {
                 let request = rpc::decode(body)?;
                 reply(self.listing.check(request, deadline).await)
@@ -325,6 +352,9 @@ impl Service {
             client::SEARCH_HISTORY => self.history.search(caller, rpc::decode(body)?).await,
             client::DESCRIBE_GROUP => self.groups.describe(caller, rpc::decode(body)?).await,
             client::CHANGE_GROUP => reply(self.groups.regroup(caller, rpc::decode(body)?).await),
+            client::CHANGE_CREDENTIALS => {
+                reply(self.credentials.change(caller, rpc::decode(body)?).await)
+            }
             client::CHANGE_ROLES => reply(self.groups.roles(caller, rpc::decode(body)?).await),
             client::CREATE_MEDIA => reply(self.media.create(caller, rpc::decode(body)?).await),
             client::OPEN_MEDIA => reply(self.media.open(caller, rpc::decode(body)?).await),

@@ -4,6 +4,8 @@
 //! queue. Nothing waits under it: notices are encoded before, and a queue that is full turns its
 //! gateway into one that is told later ([`crate::owed`]).
 
+mod credentials;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

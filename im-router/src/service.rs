@@ -1,5 +1,5 @@
-//! What gateways, stores and logic say to the router: methods 301 to 319 of `internal.proto`, and 350
-//! of `watch.proto`.
+//! What gateways, stores and logic say to the router: methods 301 to 319, 346 and 348 of
+//! `internal.proto`, and 350 of `watch.proto`.
 //!
 //! A shell: it parses, and tells [`Gateways`]. Everything happens before the first wait, so that
 //! what one link says is done in the order in which it is said.
@@ -114,6 +114,8 @@ impl Service {
             (STORE, method::HEADS) => self.heads(rpc::decode(body)?)?,
             (LOGIC, method::PASS_LIVE) => self.say(rpc::decode(body)?),
             (STORE | LOGIC, method::TELL_ACCOUNTS) => self.tell_accounts(rpc::decode(body)?),
+            (LOGIC | GATEWAY, method::PASS_CUT) => self.gateways.pass_cut(peer, &body)?,
+            (GATEWAY, method::PASS_SHARED_MARKS) => self.gateways.pass_marks(peer, &body)?,
             (LOGIC, method::PASS_EPHEMERAL) => self.ephemeral(rpc::decode(body)?)?,
             (GATEWAY, method::PASS_ESTOP) => self.gateways.pass_estop(peer, &body),
             (GATEWAY, method::UNREGISTER) => self.unregister(peer, rpc::decode(body)?)?,

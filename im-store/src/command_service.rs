@@ -283,6 +283,11 @@ impl<R: Readers> Commands<R> {
             | Done::Media(_)
             | Done::Forgotten(_)
             | Done::Written => Err(nothing_came()),
+            Done::Group(_)
+            | Done::Account(_)
+            | Done::Credential(_)
+            | Done::Forgotten(_)
+            | Done::Written => Err(nothing_came()),
         }
     }
 }

@@ -21,6 +21,7 @@ pub use self::answers::{CardsAfter, Described, History, Lacking, LackingRows, Me
 pub use self::chore::{Chore, Done, NewGroup, RaisedMark};
 use crate::backup::BackupError;
 use crate::command::CommandReaders;
+use crate::credential::CredentialReaders;
 use crate::media::MediaReaders;
 use crate::read::Span;
 use crate::retention::{Kept, Log};
@@ -63,7 +64,9 @@ pub trait Engine: Send + 'static {
 }
 
 /// Reads beside the writer. Clones share their connections.
-pub trait Readers: CommandReaders + MediaReaders + Clone + Send + Sync + 'static {
+pub trait Readers:
+    CommandReaders + MediaReaders + CredentialReaders + Clone + Send + Sync + 'static
+{
     /// Waits until nobody reads, and closes.
     fn close(&self) -> impl Future<Output = ()> + Send;
 
@@ -314,6 +317,13 @@ pub(crate) fn no_such_account(account: AccountId) -> Refusal {
     Refusal::new(
         ErrorCode::NoSuchAccount,
         format!("there is no account {account}"),
+    )
+}
+
+pub(crate) fn no_such_name(name: &str) -> Refusal {
+    Refusal::new(
+        ErrorCode::NoSuchAccount,
+        format!("there is no such account: {name}"),
     )
 }
 

@@ -3,8 +3,10 @@
 //!
 //! A shell: it parses, asks the writer or the readers, and encodes. Not here: any decision.
 
+mod accounts;
 mod audit;
 mod cards;
+mod credentials;
 mod estops;
 mod groups;
 mod media;
@@ -100,6 +102,11 @@ impl<R: Readers> Service<R> {
             method::DESCRIBE => self.describe(rpc::decode(body)?).await,
             method::SEARCH => self.search(rpc::decode(body)?).await,
             method::LACKING => self.lacking(rpc::decode(body)?).await,
+            method::WRITE_CREDENTIALS => credentials::write(&self.writer, rpc::decode(body)?).await,
+            method::READ_CREDENTIALS => credentials::read(&self.readers, rpc::decode(body)?).await,
+            method::STORE_REVOCATIONS => {
+                credentials::revocations(&self.readers, rpc::decode(body)?).await
+            }
             method::ESTOP_WRITE => estops::write(&self.writer, rpc::decode(body)?).await,
             method::ESTOP_LIST => estops::list(&self.readers, &rpc::decode(body)?).await,
             method::ESTOP_ROBOTS => estops::robots(&self.readers, &rpc::decode(body)?).await,
@@ -204,50 +211,6 @@ impl<R: Readers> Service<R> {
             None => unwritten(conversation, account)?,
         }
         Ok(rpc::encode(&page))
-    }
-
-    async fn ensure_account(&self, request: internal::EnsureAccount) -> Result<Bytes, Refusal> {
-        let kind = request.kind();
-        let known = self
-            .readers
-            .account_of_kind(&request.fleet, &request.name, kind)
-            .await
-            .map_err(failed)?;
-        if let Some(account) = known {
-            return Ok(rpc::encode(&account?));
-        }
-        if request.proposed_account_id == 0 {
-            let message = format!("there is no account `{}`", request.name);
-            return Err(Refusal::new(ErrorCode::NoSuchAccount, message));
-        }
-        let chore = Chore::EnsureAccount {
-            fleet: request.fleet,
-            kind,
-            name: request.name,
-            proposed: AccountId(request.proposed_account_id),
-        };
-        let Done::Account(account) = self.writer.chore(chore).await? else {
-            let why = "an account was made, and no account came";
-            return Err(Refusal::internal(why));
-        };
-        Ok(rpc::encode(&account))
-    }
-
-    async fn set_capabilities(&self, request: internal::SetCapabilities) -> Result<Bytes, Refusal> {
-        let chore = Chore::SetCapabilities {
-            account: AccountId(request.account_id),
-            card: request.capabilities.unwrap_or_default(),
-        };
-        self.writer.chore(chore).await.map(|_| Bytes::new())
-    }
-
-    async fn look_up_accounts(&self, request: internal::LookUpAccounts) -> Result<Bytes, Refusal> {
-        let accounts = self
-            .readers
-            .accounts(&request.fleet, &request.names, &request.account_ids)
-            .await
-            .map_err(failed)?;
-        Ok(rpc::encode(&internal::AccountList { accounts }))
     }
 
     async fn memberships(&self, request: internal::Memberships) -> Result<Bytes, Refusal> {

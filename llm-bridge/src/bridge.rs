@@ -172,6 +172,8 @@ impl Bridge {
                     post.raise_head(up_to);
                 }
             }
+            // Nobody reads for the planner on another device.
+            Event::Marked { .. } => {}
             Event::EmergencyStop(stop) => events::stopped(&stop),
             Event::EmergencyReleased(stop) => events::released(&stop),
             Event::Ephemeral(_) => events::progress_told(),

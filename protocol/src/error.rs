@@ -161,7 +161,11 @@ const fn is_retryable(code: ErrorCode) -> bool {
         | ErrorCode::NoSuchCommand
         | ErrorCode::MediaQuota
         | ErrorCode::Query
-        | ErrorCode::NoSuchMedia => false,
+        | ErrorCode::NoSuchMedia
+        | ErrorCode::EnrolmentRefused
+        | ErrorCode::Revoked
+        | ErrorCode::AlreadyInitialised
+        | ErrorCode::NewPasswordNeeded => false,
     }
 }
 

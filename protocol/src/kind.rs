@@ -112,8 +112,15 @@ pub mod client {
     /// S→C: `Watched`, in answer to `Watch`, or with correlation 0 when something was committed.
     pub const WATCHED: u16 = 97;
 
+    /// C→S, in the place of `Hello`: `Enrol`; answered with `Enrolled`.
+    pub const ENROL: u16 = 90;
+    /// C→S, in the place of `Hello`: `Login`; answered with `LoggedIn`.
+    pub const LOGIN: u16 = 92;
+    /// C→S: `ChangeCredentials`; answered with `CredentialsChanged`.
+    pub const CHANGE_CREDENTIALS: u16 = 94;
+
     /// The requests that a gateway passes on to the logic tier as they are.
-    pub const PASSED_TO_LOGIC: [u16; 27] = [
+    pub const PASSED_TO_LOGIC: [u16; 28] = [
         SEND,
         PULL,
         CREATE_GROUP,
@@ -141,6 +148,7 @@ pub mod client {
         WATCH_ROBOTS,
         SET_LIVE,
         WATCH,
+        CHANGE_CREDENTIALS,
     ];
 
     /// Of these, the ones whose answer may be as long as a frame.
@@ -233,6 +241,13 @@ pub mod method {
     /// Store: `BusyAmong` → `Reached`.
     pub const BUSY_AMONG: u16 = 136;
 
+    /// Store: `WriteCredentials` → `CredentialsWritten`.
+    pub const WRITE_CREDENTIALS: u16 = 145;
+    /// Store: `ReadCredentials` → `CredentialsRead`.
+    pub const READ_CREDENTIALS: u16 = 146;
+    /// Store: `ListRevocations` → `Revocations`.
+    pub const STORE_REVOCATIONS: u16 = 147;
+
     /// Logic: `Authenticate` → `Authenticated`.
     pub const AUTHENTICATE: u16 = 201;
     /// Logic: `ClientRequest` → `ClientReply`.
@@ -255,6 +270,13 @@ pub mod method {
     pub const MEDIA_STEP: u16 = 245;
     /// Logic: `SweepMedia` → `SweptMedia`.
     pub const MEDIA_SWEEP: u16 = 246;
+
+    /// Logic: `EnrolRobot` → `Enrolled`.
+    pub const ENROL_ROBOT: u16 = 227;
+    /// Logic: `LogIn` → `LoggedIn`.
+    pub const LOG_IN: u16 = 228;
+    /// Logic: `ListRevocations` → `Revocations`.
+    pub const REVOCATIONS: u16 = 229;
 
     /// Router: `Register` → `Registered`.
     pub const REGISTER: u16 = 301;
@@ -299,6 +321,15 @@ pub mod method {
     pub const WATCHES: u16 = 350;
     /// Gateway, a notice: `WatchedEntries`.
     pub const WATCHED_ENTRIES: u16 = 353;
+
+    /// Router, a notice: `CutSessions`.
+    pub const PASS_CUT: u16 = 346;
+    /// Gateway, a notice: `CutSessions`.
+    pub const CUT_SESSIONS: u16 = 345;
+    /// Router, a notice: `ShareMarks`.
+    pub const PASS_SHARED_MARKS: u16 = 348;
+    /// Gateway, a notice: `ShareMarks`.
+    pub const SHARED_MARKS: u16 = 349;
 
     /// Whether notices of this method overtake what waits on a link, at both of its ends.
     #[must_use]

@@ -18,6 +18,7 @@ fn generated_code_is_up_to_date() {
         "im/v1/command.proto",
         "im/v1/media.proto",
         "im/v1/watch.proto",
+        "im/v1/credential.proto",
         "im/internal/v1/internal.proto",
         "im/internal/v1/watch.proto",
     ];

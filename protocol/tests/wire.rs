@@ -48,7 +48,8 @@ const MESSAGES: &[(&str, Again)] = all! {
         ProtocolLimits Capability TypedAttribute AttributeList ActionParameter Fact QueryFault
         QueryRobots RobotsFound FoundRobot LiveAttribute WatchRobots RobotsWatched SetLive LiveSet
         RobotSelection
-        Watch WatchFilter WatchGap Watched;
+        Watch WatchFilter WatchGap Watched
+        Enrol Enrolled Login LoggedIn ChangeCredentials CredentialsChanged MakeEnrolmentToken EnrolmentTokenMade RenewCertificate RefreshToken RevokeRobot RobotRevoked SetPassword InitialiseFleet PasswordSet;
     "im.internal.v1" internal:
         Authenticate Authenticated ClientRequest ClientReply CheckMembers CheckedMembers
         AccountMarks AccountMark Memberships MembershipsPage Append Appended CreateConversation
@@ -62,7 +63,8 @@ const MESSAGES: &[(&str, Again)] = all! {
         StoreMedia MediaQuota MediaRecord StepMedia SweepMedia SweptMedia ReadMedia
         ListMediaRecords
         CardsSince CardPage CardRow BusyAmong PassLive LiveSince LivePage LiveOf LiveValue
-        FleetWatch WatchedEntries WatchedEntry Watches;
+        FleetWatch WatchedEntries WatchedEntry Watches
+        EnrolRobot LogIn ListRevocations Revocations WriteCredentials CredentialsWritten KeepEnrolmentToken EnrolmentToken Admit Revoke KeepPassword ReadCredentials CredentialsRead Password CutSessions ShareMarks;
 };
 
 fn specification() -> DescriptorPool {

@@ -178,6 +178,8 @@ pub fn peer_uri(connection: &rustls::CommonState) -> Option<String> {
 pub struct PeerIdentity {
     /// The first URI of the certificate; empty: it presented none, or it has none.
     pub uri: String,
+    /// The serial number of that certificate.
+    pub serial: Vec<u8>,
     /// Until when the certificates are good, in seconds since the Unix epoch; `None`: there are
     /// none.
     good_until_s: Option<u64>,
@@ -195,8 +197,20 @@ impl PeerIdentity {
         });
         Self {
             uri: peer_uri(connection).unwrap_or_default(),
+            serial: presented
+                .first()
+                .and_then(|certificate| X509Certificate::from_der(certificate).ok())
+                .map_or_else(Vec::new, |(_, parsed)| parsed.raw_serial().to_vec()),
             good_until_s: good_until_s.min(),
         }
+    }
+
+    /// Until when the certificates are good, in milliseconds since the Unix epoch; 0: there are
+    /// none.
+    #[must_use]
+    pub fn good_until_ms(&self) -> u64 {
+        let until_s = self.good_until_s.unwrap_or(0);
+        until_s.saturating_mul(1000)
     }
 
     /// Whether the certificates are still good at this moment, in milliseconds since the Unix

@@ -58,6 +58,31 @@ struct Claims {
     /// Seconds since the Unix epoch, as the standard has it.
     iat: u64,
     exp: u64,
+    /// Of a login: which password, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    r#gen: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    auth_time: Option<u64>,
+}
+
+/// What a token says of the login that it came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoginClaims {
+    /// Which of the account's passwords it was, from 1.
+    pub generation: u64,
+    /// When, in milliseconds since the Unix epoch; kept in seconds.
+    pub at_ms: u64,
+}
+
+/// All that a good token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Whom it speaks for.
+    pub subject: Subject,
+    /// Until when, in milliseconds since the Unix epoch.
+    pub expires_at_ms: u64,
+    /// Of the login that it came from; none: it was signed by who has the key.
+    pub login: Option<LoginClaims>,
 }
 
 /// Whom a verified token speaks for. Only [`TokenVerifier::verify`] makes one.
@@ -94,9 +119,9 @@ impl std::fmt::Display for Subject {
 #[derive(Debug)]
 pub struct TokenSigner(Ed25519KeyPair);
 
-/// Verifies tokens.
+/// Verifies tokens, by any of its keys.
 #[derive(Debug, Clone)]
-pub struct TokenVerifier(Vec<u8>);
+pub struct TokenVerifier(Vec<Vec<u8>>);
 
 impl TokenSigner {
     /// From a PKCS#8 PEM file.
@@ -112,12 +137,27 @@ impl TokenSigner {
     /// A token for `subject`, good for `lifetime_ms` from `issued_at_ms`.
     #[must_use]
     pub fn sign(&self, subject: &str, issued_at_ms: u64, lifetime_ms: u64) -> String {
-        let claims = Claims {
-            sub: subject.into(),
-            iat: issued_at_ms / 1000,
-            exp: issued_at_ms.saturating_add(lifetime_ms) / 1000,
-        };
-        let claims = serde_json::to_vec(&claims).expect("three plain fields always serialise");
+        self.sign_claims(&claims(subject, issued_at_ms, lifetime_ms))
+    }
+
+    /// The same of a login.
+    #[must_use]
+    pub fn sign_login(
+        &self,
+        subject: &str,
+        issued_at_ms: u64,
+        lifetime_ms: u64,
+        login: LoginClaims,
+    ) -> String {
+        self.sign_claims(&Claims {
+            r#gen: Some(login.generation),
+            auth_time: Some(login.at_ms / 1000),
+            ..claims(subject, issued_at_ms, lifetime_ms)
+        })
+    }
+
+    fn sign_claims(&self, claims: &Claims) -> String {
+        let claims = serde_json::to_vec(claims).expect("plain fields always serialise");
         let signed = format!("{}.{}", encode(HEADER.as_bytes()), encode(&claims));
         let signature = self.0.sign(signed.as_bytes());
         format!("{signed}.{}", encode(signature.as_ref()))
@@ -125,19 +165,31 @@ impl TokenSigner {
 }
 
 impl TokenVerifier {
-    /// From a PEM file with the public key.
+    /// From a PEM file with the public key, or with several of them, while one takes another's
+    /// place.
     pub fn from_pem(path: &Path) -> Result<Self, KeyError> {
         let malformed = || KeyError::Pem(path.display().to_string());
         let pem = read_file("tokens.public_key", path)?;
-        let der = SubjectPublicKeyInfoDer::from_pem_slice(&pem).map_err(|_| malformed())?;
-        der.strip_prefix(&ED25519_SPKI_PREFIX)
-            .filter(|key| key.len() == 32)
-            .map(|key| Self(key.to_vec()))
-            .ok_or_else(malformed)
+        let mut keys = Vec::new();
+        for der in SubjectPublicKeyInfoDer::pem_slice_iter(&pem) {
+            let der = der.map_err(|_| malformed())?;
+            let key = der.strip_prefix(&ED25519_SPKI_PREFIX);
+            let key = key.filter(|key| key.len() == 32).ok_or_else(malformed)?;
+            keys.push(key.to_vec());
+        }
+        if keys.is_empty() {
+            return Err(malformed());
+        }
+        Ok(Self(keys))
     }
 
     /// The subject of a good token.
     pub fn verify(&self, token: &str, now_ms: u64) -> Result<Subject, TokenError> {
+        self.examine(token, now_ms).map(|verified| verified.subject)
+    }
+
+    /// All that a good token says.
+    pub fn examine(&self, token: &str, now_ms: u64) -> Result<Verified, TokenError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Malformed);
         }
@@ -147,16 +199,27 @@ impl TokenVerifier {
             return Err(TokenError::Malformed);
         }
         let signature = decode(signature)?;
-        UnparsedPublicKey::new(&ED25519, &self.0)
-            .verify(signed.as_bytes(), &signature)
-            .map_err(|_| TokenError::BadSignature)?;
+        let is_signed = self.0.iter().any(|key| {
+            let key = UnparsedPublicKey::new(&ED25519, key);
+            key.verify(signed.as_bytes(), &signature).is_ok()
+        });
+        if !is_signed {
+            return Err(TokenError::BadSignature);
+        }
         let claims: Claims =
             serde_json::from_slice(&decode(claims)?).map_err(|_| TokenError::Malformed)?;
         if now_ms / 1000 >= claims.exp {
-            Err(TokenError::Expired)
-        } else {
-            Ok(Subject(claims.sub))
+            return Err(TokenError::Expired);
         }
+        let login = claims.r#gen.map(|generation| LoginClaims {
+            generation,
+            at_ms: claims.auth_time.unwrap_or(claims.iat).saturating_mul(1000),
+        });
+        Ok(Verified {
+            subject: Subject(claims.sub),
+            expires_at_ms: claims.exp.saturating_mul(1000),
+            login,
+        })
     }
 }
 
@@ -175,6 +238,16 @@ pub fn generate_key_pair() -> (String, String) {
         pem("PRIVATE KEY", pkcs8.as_ref()),
         pem("PUBLIC KEY", &public),
     )
+}
+
+fn claims(subject: &str, issued_at_ms: u64, lifetime_ms: u64) -> Claims {
+    Claims {
+        sub: subject.into(),
+        iat: issued_at_ms / 1000,
+        exp: issued_at_ms.saturating_add(lifetime_ms) / 1000,
+        r#gen: None,
+        auth_time: None,
+    }
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
@@ -221,6 +294,36 @@ mod tests {
         let subject = verifier.verify(&token, 1_059_999).unwrap();
         assert_eq!(subject.as_str(), "someone");
         assert_eq!(verifier.verify(&token, 1_060_000), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn a_token_says_which_login_it_came_from() {
+        let (signer, verifier) = keys();
+        let login = LoginClaims {
+            generation: 3,
+            at_ms: 900_000,
+        };
+        let token = signer.sign_login("someone", 1_000_000, 60_000, login);
+        let verified = verifier.examine(&token, 1_000_000).unwrap();
+        assert_eq!(verified.login, Some(login));
+        assert_eq!(verified.expires_at_ms, 1_060_000);
+        let plain = signer.sign("someone", 1_000_000, 60_000);
+        assert_eq!(verifier.examine(&plain, 1_000_000).unwrap().login, None);
+    }
+
+    #[test]
+    fn two_keys_are_good_while_one_takes_the_others_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let (paths, pairs) = (["a", "b"], [generate_key_pair(), generate_key_pair()]);
+        let both = folder.path().join("both");
+        std::fs::write(&both, format!("{}{}", pairs[0].1, pairs[1].1)).unwrap();
+        let verifier = TokenVerifier::from_pem(&both).unwrap();
+        for (path, (private, _)) in paths.iter().zip(&pairs) {
+            let path = folder.path().join(path);
+            std::fs::write(&path, private).unwrap();
+            let token = TokenSigner::from_pem(&path).unwrap().sign("s", 0, 60_000);
+            assert!(verifier.verify(&token, 0).is_ok());
+        }
     }
 
     #[test]

@@ -192,6 +192,7 @@ impl Robot {
             Some(
                 Told::Trimmed { .. }
                 | Told::Parted { .. }
+                | Told::Marked { .. }
                 | Told::EmergencyStop(_)
                 | Told::EmergencyReleased(_),
             ) => {}

@@ -78,6 +78,7 @@ async fn listen(mut events: Events, heard: Arc<Mutex<Heard>>) {
             | Event::Trimmed { .. }
             | Event::EmergencyStop(_)
             | Event::EmergencyReleased(_)
+            | Event::Marked { .. }
             | Event::Connected
             | Event::Disconnected { .. }
             | Event::Closed { .. } => {}

@@ -80,6 +80,7 @@ async fn members_come_and_go_and_see_what_they_are_entitled_to() {
             | Event::Parted { .. }
             | Event::EmergencyStop(_)
             | Event::EmergencyReleased(_)
+            | Event::Marked { .. }
             | Event::Connected
             | Event::Disconnected { .. }
             | Event::Closed { .. } => {}

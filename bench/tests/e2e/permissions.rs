@@ -7,8 +7,8 @@ use bench::cluster::Cluster;
 use client_sdk::estop::Scope;
 use client_sdk::{
     AccountId, CapabilityCard, Client, ClientConfig, ConversationId, Error, ErrorCode, Events,
-    GroupUpdate, MarkKind, NewCommand, Outgoing, Priority, Role, Search, SendError, SequenceNumber,
-    Targets, WatchFilter,
+    GroupUpdate, MarkKind, NewCommand, NewEnrolment, Outgoing, Priority, Role, Search, SendError,
+    SequenceNumber, Targets, WatchFilter,
 };
 use deploy::authority::TokenKind;
 use im_logic::permission::{self, Action, TABLE};
@@ -52,6 +52,8 @@ impl Cast {
         }
         let outsider = connect(cluster.operator("outsider").unwrap()).await;
         let porter = connect(cluster.robot("porter").unwrap()).await;
+        // Whose certificates are taken away.
+        connect(cluster.robot("spare").unwrap()).await;
         let actors = vec![
             (
                 AccountKind::Operator,
@@ -226,6 +228,10 @@ async fn act(
         Action::ReadAudit => cast.administers(actor, "/audit").await,
         Action::QueryRobots => asked(actor.query_robots("", None).await),
         Action::QueryMembers => asked(actor.query_robots("", Some(group)).await),
+        Action::MakeEnrolmentToken => {
+            asked(actor.make_enrolment_token(NewEnrolment::of("lift-*")).await)
+        }
+        Action::RevokeRobot => asked(actor.revoke_robot("spare", "").await),
         Action::DeclareCapabilities => asked(actor.announce(CapabilityCard::default()).await),
         Action::AnalyseFleet => asked(actor.watch(WatchFilter::fleet()).await),
     }

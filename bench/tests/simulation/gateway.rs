@@ -1,8 +1,7 @@
 //! A gateway as a host: the real sessions, outboxes, views, registry and marks. What
 //! `connection.rs`, `gateway.rs` and `router_link.rs` of `im-gateway` do in tasks is done here in
-//! steps, with the same order between a change of who is where and the word of it to the router.
-//!
-//! The registry's maps have no order of their own: whatever lists them is sorted here.
+//! steps, with the same order between a change of who is where and the word of it to the router. The
+//! registry's maps have no order of their own: whatever lists them is sorted here.
 
 mod routes;
 mod sessions;
@@ -98,6 +97,7 @@ impl Gateway {
             requests_in_flight_max: if net.chance(300) { 3 } else { 64 },
             requests_per_second: if net.chance(200) { 15 } else { 1_000 },
             request_timeout_ms: 3_000,
+            one_for_each: String::new(),
         };
         Self {
             me,

@@ -18,6 +18,7 @@ use super::{ANSWER_TIMEOUT, Engine};
 use crate::command::news::{Given, Heard};
 use crate::error::{Error, SendError};
 use crate::events;
+use crate::incoming::Event;
 use crate::message::{Conversation, Entry, Ephemeral, Receipt};
 use crate::outbox::Ticket;
 use crate::requests::RequestId;
@@ -70,6 +71,7 @@ impl Engine {
                     self.head(head)?;
                 }
             }
+            kind::MARKS => self.marked_elsewhere(&decode_body(frame.body)?)?,
             kind::GATEWAYS => {
                 let list: wire::Gateways = decode_body(frame.body)?;
                 self.listed = Some(list.addresses);
@@ -101,6 +103,20 @@ impl Engine {
             }
             _ => self.answer(frame, now),
         }
+        Ok(())
+    }
+
+    /// Another session of the account has marked something.
+    fn marked_elsewhere(&mut self, marks: &wire::Marks) -> Result<(), Refusal> {
+        for mark in &marks.marks {
+            let marked = Event::Marked {
+                conversation: ConversationId::from_slice(&mark.conversation_id)?,
+                delivered: SequenceNumber(mark.delivered),
+                read: SequenceNumber(mark.read),
+            };
+            self.shared.queue.lock().push_news(marked);
+        }
+        self.shared.arrived.notify_one();
         Ok(())
     }
 

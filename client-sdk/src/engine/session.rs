@@ -309,7 +309,8 @@ pub(crate) fn is_final(refusal: &Refusal) -> bool {
         | Code::TokenExpired
         | Code::BadRequest
         | Code::Forbidden
-        | Code::NoSuchAccount => true,
+        | Code::NoSuchAccount
+        | Code::Revoked => true,
         Code::Unspecified
         | Code::BadFrame
         | Code::FrameTooLong
@@ -335,6 +336,9 @@ pub(crate) fn is_final(refusal: &Refusal) -> bool {
         | Code::NoSuchCommand
         | Code::MediaQuota
         | Code::NoSuchMedia
-        | Code::Query => false,
+        | Code::Query
+        | Code::EnrolmentRefused
+        | Code::AlreadyInitialised
+        | Code::NewPasswordNeeded => false,
     }
 }

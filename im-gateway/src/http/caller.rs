@@ -18,6 +18,7 @@ use tokio::time::{Duration, Instant};
 use super::Http;
 use super::server::Client;
 use crate::config::SessionConfig;
+use crate::credential::Held;
 use crate::events;
 use crate::login::{self, Credential};
 use crate::session::{Bucket, InFlight, Passed};
@@ -53,6 +54,7 @@ struct Use {
 pub(crate) struct Caller {
     pub(super) account: AccountId,
     pub(super) session: SessionId,
+    pub(super) held: Held,
     http: Arc<Http>,
     measure: Arc<Measure>,
 }
@@ -87,11 +89,12 @@ async fn authenticate(
         peer: &client.peer,
         token: http::bearer(headers).unwrap_or_default(),
     };
-    let account = login::log_in(&http.gateway, session, &credential).await?;
+    let (account, held) = login::log_in(&http.gateway, session, &credential).await?;
     let account = AccountId(account.account_id);
     Ok(Caller {
         account,
         session,
+        held,
         http: Arc::clone(http),
         measure: http.measures.of(account, &http.gateway.rules),
     })

@@ -72,7 +72,9 @@ impl Listener {
     ) -> Result<Self, Refusal> {
         let right = caller.listen()?;
         let outbox = Outbox::with_limits(PUSHES_MAX, PUSH_BYTES_MAX);
-        let handle = SessionHandle::with_outbox(caller.session, caller.account, false, outbox);
+        let handle = SessionHandle::with_outbox(caller.session, caller.account, false, outbox)
+            .holding(caller.held.clone())
+            .listening();
         let present = Present::new(&caller.http().gateway, Arc::new(handle));
         let page = present.arrive(0).await?;
         // Nobody reads it; it opens the outbox.
@@ -100,16 +102,16 @@ impl Listener {
             let (handle, frames) = (self.present.handle(), &mut self.frames);
             let evicted = std::future::poll_fn(|cx| {
                 handle.watch(cx.waker());
-                if let Some(reason) = handle.evicted() {
-                    return Poll::Ready(Some(reason));
+                if let Some(why) = handle.evicted() {
+                    return Poll::Ready(Some(why));
                 }
                 if handle.take_into(frames, TAKE_BYTES_MAX, clock::unix_ms()) {
                     return Poll::Ready(None);
                 }
                 Poll::Pending
             });
-            if let Some(reason) = evicted.await {
-                return News::Evicted(reason);
+            if let Some(why) = evicted.await {
+                return News::Evicted(why.reason());
             }
         }
     }

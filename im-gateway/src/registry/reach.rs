@@ -1,4 +1,7 @@
-//! Whom an emergency stop concerns here, as far as anybody knows: whoever may be a member is told.
+//! Whom an emergency stop concerns here, as far as anybody knows: whoever may be a member is told;
+//! and the sessions of one account.
+
+use std::sync::Arc;
 
 use protocol::estop::Scope;
 use protocol::{AccountId, ConversationId};
@@ -34,6 +37,12 @@ impl Registry {
                 local.sessions.iter().for_each(|session| tell(session));
             }
         }
+    }
+
+    /// The sessions of an account.
+    pub fn sessions_of(&self, account: AccountId) -> Vec<Arc<SessionHandle>> {
+        let local = self.accounts.get(&account);
+        local.map_or_else(Vec::new, |local| local.sessions.clone())
     }
 
     /// Whether the account is in this group, as far as anybody knows.

@@ -17,6 +17,7 @@ fn rules() -> SessionConfig {
         requests_in_flight_max: 2,
         requests_per_second: 4,
         request_timeout_ms: 10_000,
+        one_for_each: String::new(),
     }
 }
 
@@ -89,6 +90,7 @@ fn code(next: &Next) -> (ErrorCode, u32, bool) {
         Next::Nothing
         | Next::Pong(..)
         | Next::Authenticate(_)
+        | Next::Apply(_)
         | Next::Pass(_)
         | Next::Marks(_)
         | Next::Confirmed(_) => {

@@ -16,7 +16,7 @@ use protocol::limits::FRAME_BYTES_MAX;
 use protocol::wire::internal::{
     AccountMarks, Authenticate, Authenticated, CheckMembers, CheckedMembers, ClientReply,
     ClientRequest, EstopCommit, EstopGossip, EstopList, Memberships, MembershipsPage, Register,
-    Registered, Unregister,
+    Registered, Revocations, Unregister,
 };
 use protocol::wire::{self, Account, AccountKind, Membership, SendAck, Welcome};
 use protocol::{ErrorCode, FrameCodec, GatewayId, Refusal};
@@ -146,7 +146,10 @@ impl Logic {
                     name: credential.token,
                     ..Account::default()
                 });
-                Ok(rpc::encode(&Authenticated { account }))
+                Ok(rpc::encode(&Authenticated {
+                    account,
+                    ..Authenticated::default()
+                }))
             }
             method::MEMBERSHIPS => {
                 world.asked.push("memberships");
@@ -189,6 +192,7 @@ impl Logic {
                 }))
             }
             method::ESTOP_TARGETS => Err(Refusal::unavailable("weg")),
+            method::REVOCATIONS => Ok(rpc::encode(&Revocations::default())),
             other => panic!("method {other}"),
         })
     }
@@ -226,6 +230,9 @@ impl Handler for Router {
         if method == method::PASS_ESTOP {
             let gossip = rpc::decode(body).unwrap();
             self.0.with(|world| world.gossip.push(gossip));
+            return std::future::ready(());
+        }
+        if matches!(method, method::PASS_CUT | method::PASS_SHARED_MARKS) {
             return std::future::ready(());
         }
         assert_eq!(method, method::UNREGISTER);

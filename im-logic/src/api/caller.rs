@@ -59,6 +59,7 @@ async fn authenticate(api: &Api, client: &Client, token: Option<&str>) -> Result
     let session_id = api.service.snowflakes.next_id().await?;
     let credential = Authenticate {
         certificate_subject: client.peer.uri.clone(),
+        certificate_serial: client.peer.serial.clone().into(),
         token: token.unwrap_or_default().to_owned(),
         session_id,
     };

@@ -246,4 +246,20 @@ pub const TABLE: &[Row] = &[
         robot: Allowed::Anyone,
         note: "",
     },
+    Row {
+        action: Action::MakeEnrolmentToken,
+        words: "let robots enrol",
+        operator: Allowed::Anyone,
+        planner: NOBODY,
+        robot: NOBODY,
+        note: "into groups where the operator may add members; never a sub-account",
+    },
+    Row {
+        action: Action::RevokeRobot,
+        words: "revoke a robot's or a planner's certificates",
+        operator: Allowed::Anyone,
+        planner: NOBODY,
+        robot: NOBODY,
+        note: "never a sub-account",
+    },
 ];

@@ -15,8 +15,8 @@ fn every_action_has_one_row() {
         assert_eq!(rows.count(), 1, "{:?}", row.action);
         assert_eq!(row.action.row().words, row.words);
     }
-    assert_eq!(TABLE[TABLE.len() - 1].action, Action::DeclareCapabilities);
-    assert_eq!(TABLE.len(), Action::DeclareCapabilities as usize + 1);
+    assert_eq!(TABLE[TABLE.len() - 1].action, Action::RevokeRobot);
+    assert_eq!(TABLE.len(), Action::RevokeRobot as usize + 1);
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use im_logic::config::{AnalysisConfig, MediaConfig, RatesConfig};
+use im_logic::config::{AnalysisConfig, Config, DEFAULTS, MediaConfig, RatesConfig, TokensConfig};
+use im_logic::credentials::Keys;
+use im_logic::credentials::passwords::Passwords;
 use im_logic::service::{PEERS, Parts, Service};
 use im_logic::store::Store;
 use prost::Message;
@@ -183,10 +185,20 @@ impl World {
         let readiness = Readiness::new();
         let (stores, store_events) = self.open("im-store", store, &readiness);
         let (routers, router_events) = self.open("im-router", self.router_address, &readiness);
+        let defaults: Config = service_kit::config::defaults(DEFAULTS).unwrap();
         let service = Arc::new(Service::new(Parts {
             fleet: "dev".into(),
-            tokens: self.tokens.clone(),
-            sub_accounts_max: SUB_ACCOUNTS_MAX,
+            tokens: TokensConfig {
+                sub_accounts_max: SUB_ACCOUNTS_MAX,
+                ..defaults.tokens
+            },
+            enrolled_only: false,
+            keys: Keys {
+                issuer: None,
+                signer: None,
+                verifier: self.tokens.clone(),
+                passwords: Passwords::new(&defaults.passwords).unwrap(),
+            },
             content: Arc::default(),
             rates: RatesConfig {
                 account_sends_per_second: 0,
@@ -275,6 +287,7 @@ impl Logic {
             certificate_subject: certificate_subject.into(),
             token: token.into(),
             session_id: 1,
+            ..Authenticate::default()
         };
         self.ask(method::AUTHENTICATE, &question).await
     }

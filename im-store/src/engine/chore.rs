@@ -6,6 +6,7 @@ use protocol::wire::{Account, AccountKind, CapabilityCard};
 use protocol::{AccountId, ClientMessageId, ConversationId, SequenceNumber};
 
 use crate::command::{CommandChore, CommandDone};
+use crate::credential::{CredentialChore, CredentialDone};
 use crate::events;
 use crate::media::{MediaChore, MediaDone};
 
@@ -37,6 +38,8 @@ pub enum Chore {
     Command(CommandChore),
     /// Of media.
     Media(MediaChore),
+    /// Of credentials.
+    Credential(CredentialChore),
     /// Raises marks. They only rise, belong to members only, and never pass the head.
     RaiseMarks(Vec<RaisedMark>),
     /// Drops the oldest entries, if `from` still is the last that is gone. The head stays.
@@ -142,6 +145,8 @@ pub enum Done {
     /// Of [`Chore::Media`].
     Media(MediaDone),
     /// Of [`Chore::ForgetIds`] and [`Chore::ForgetAudit`]: so many.
+    /// Of [`Chore::Credential`].
+    Credential(Box<CredentialDone>),
     Forgotten(u64),
     /// Of the others.
     Written,

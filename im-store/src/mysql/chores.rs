@@ -11,7 +11,8 @@ use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{MySql, QueryBuilder, Row as _};
 
 use super::{
-    ROWS_PER_STATEMENT_MAX, amend, audit, cards, commands, create_group, estops, media, search,
+    ROWS_PER_STATEMENT_MAX, amend, audit, cards, commands, create_group, credentials, estops,
+    media, search,
 };
 use crate::engine::{
     Chore, Done, EngineError, RaisedMark, conversation_id, integer, number, of_kind,
@@ -53,6 +54,7 @@ async fn carry_out(
         Chore::Command(chore) => commands::carry_out(connection, chore, now_ms).await,
         Chore::Media(chore) => media::carry_out(connection, chore, now_ms).await,
         Chore::SetCapabilities { account, card } => cards::set(connection, *account, card).await,
+        Chore::Credential(chore) => credentials::carry_out(connection, chore, now_ms).await,
         Chore::RaiseMarks(marks) => {
             for marks in highest(marks).chunks(ROWS_PER_STATEMENT_MAX) {
                 raise_marks(connection, marks).await?;
@@ -98,7 +100,7 @@ async fn carry_out(
     }
 }
 
-async fn ensure_account(
+pub(super) async fn ensure_account(
     connection: &mut MySqlConnection,
     fleet: &str,
     kind: AccountKind,
@@ -135,6 +137,7 @@ async fn ensure_account(
 }
 
 /// A row that is found counts, changed or not.
+
 /// One for each member and conversation, in the order of the rows.
 fn highest(marks: &[RaisedMark]) -> Vec<RaisedMark> {
     let mut highest: BTreeMap<_, RaisedMark> = BTreeMap::new();

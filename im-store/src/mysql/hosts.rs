@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::estop::Stop;
 use protocol::media::MediaId;
-use protocol::wire::internal::AuditRecord;
+use protocol::wire::internal::{AuditRecord, EnrolmentToken};
 use protocol::wire::{Account, Head, MediaItem, Membership, OutcomeCounts, OutcomeState};
 use protocol::{AccountId, ClientMessageId, ConversationId, SequenceNumber};
 
@@ -15,6 +15,7 @@ use super::address::Address;
 use super::readers::{HostReaders, READ_TIMEOUT};
 use super::within;
 use crate::command::{Command, CommandReaders, Outcome};
+use crate::credential::{CredentialReaders, Password, Standing};
 use crate::engine::{
     CardsAfter, Described, EngineError, History, Lacking, LackingRows, MemberRows, Readers,
 };
@@ -93,6 +94,28 @@ macro_rules! ask {
             }
         }
     }};
+}
+
+impl CredentialReaders for MySqlReaders {
+    async fn enrolment_token(&self, digest: &[u8]) -> Result<Option<EnrolmentToken>, EngineError> {
+        ask!(self, host => host.enrolment_token(digest))
+    }
+
+    async fn standing(&self, account: u64, serial: &[u8]) -> Result<Standing, EngineError> {
+        ask!(self, host => host.standing(account, serial))
+    }
+
+    async fn password(&self, fleet: &str, name: &str) -> Result<Option<Password>, EngineError> {
+        ask!(self, host => host.password(fleet, name))
+    }
+
+    async fn revocations(
+        &self,
+        after: &[u8],
+        now_ms: u64,
+    ) -> Result<(u64, Vec<Bytes>), EngineError> {
+        ask!(self, host => host.revocations(after, now_ms))
+    }
 }
 
 impl CommandReaders for MySqlReaders {

@@ -21,6 +21,11 @@ mod command_readers;
 mod commands;
 #[path = "../sql/create_group.rs"]
 mod create_group;
+mod credential_readers;
+#[path = "../sql/credential_reads.rs"]
+mod credential_reads;
+#[path = "../sql/credentials.rs"]
+mod credentials;
 #[path = "../sql/estops.rs"]
 mod estops;
 mod groups;
@@ -86,6 +91,11 @@ const CONTENTION_WAIT_MAX: Duration = Duration::from_millis(30);
 
 /// What the statements in `../sql` run on: those files are compiled once for each engine.
 type Connection = MySqlConnection;
+
+/// The name of a fleet or an account, as its column has it.
+fn name_value(name: &str) -> Vec<u8> {
+    name.as_bytes().to_vec()
+}
 
 /// The writer's connection to a server. A call that ends early (an error, a dropped future) takes
 /// its connection with it: the server rolls back, and the next call connects anew.

@@ -8,7 +8,9 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::many::{Many, ROWS_MAX};
-use super::{amend, audit, cards, commands, create_group, estops, execute, media, search};
+use super::{
+    amend, audit, cards, commands, create_group, credentials, estops, execute, media, search,
+};
 use crate::engine::{Chore, Done, EngineError, RaisedMark, integer, number, of_kind};
 use crate::rows;
 
@@ -64,6 +66,7 @@ async fn carry_out(
         Chore::Command(chore) => commands::carry_out(tx, chore, now_ms).await,
         Chore::Media(chore) => media::carry_out(tx, chore, now_ms).await,
         Chore::SetCapabilities { account, card } => cards::set(tx, *account, card).await,
+        Chore::Credential(chore) => credentials::carry_out(tx, chore, now_ms).await,
         Chore::RaiseMarks(marks) => {
             for marks in marks.chunks(ROWS_MAX) {
                 raise_marks(tx, marks).await?;
@@ -107,7 +110,7 @@ async fn carry_out(
     }
 }
 
-async fn ensure_account(
+pub(super) async fn ensure_account(
     tx: &mut SqliteConnection,
     fleet: &str,
     kind: AccountKind,

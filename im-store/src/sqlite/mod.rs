@@ -21,6 +21,11 @@ mod command_readers;
 mod commands;
 #[path = "../sql/create_group.rs"]
 mod create_group;
+mod credential_readers;
+#[path = "../sql/credential_reads.rs"]
+mod credential_reads;
+#[path = "../sql/credentials.rs"]
+mod credentials;
 #[path = "../sql/estops.rs"]
 mod estops;
 mod many;
@@ -67,6 +72,11 @@ const CANNOT_OPEN: u32 = 14;
 
 /// What the statements in `../sql` run on: those files are compiled once for each engine.
 type Connection = SqliteConnection;
+
+/// The name of a fleet or an account, as its column has it.
+fn name_value(name: &str) -> String {
+    name.to_owned()
+}
 
 /// The writer's connection to the file.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ mod backup;
 mod cards;
 mod clock;
 mod commands;
+mod credentials;
 mod cut;
 mod disk;
 mod estops;
@@ -134,6 +135,10 @@ contract! {
     audit:
         a_record_is_written_once_and_ends_once,
         the_oldest_records_go_and_nothing_else;
+    credentials:
+        a_token_is_used_once_and_its_certificate_lets_in,
+        what_is_revoked_stays_so_until_the_robot_enrols_again,
+        there_is_one_first_owner_and_each_password_is_another;
     estops:
         a_stop_is_latched_once_and_released_once,
         only_who_is_there_releases_and_a_release_may_come_first,

@@ -150,6 +150,7 @@ impl Store {
             kind: kind.into(),
             name: name.into(),
             proposed_account_id: proposed,
+            ..EnsureAccount::default()
         };
         self.ask(method::ENSURE_ACCOUNT, &ask).await
     }

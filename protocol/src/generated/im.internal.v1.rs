@@ -10,11 +10,20 @@ pub struct Authenticate {
     pub token: ::prost::alloc::string::String,
     #[prost(uint64, tag = "3")]
     pub session_id: u64,
+    /// The serial number of that certificate.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub certificate_serial: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Authenticated {
     #[prost(message, optional, tag = "1")]
     pub account: ::core::option::Option<super::super::v1::Account>,
+    /// Until when the credential is good, in milliseconds since the Unix epoch; 0: not known.
+    #[prost(uint64, tag = "2")]
+    pub good_until_ms: u64,
+    /// Which of an operator's passwords the token came from; 0: from none.
+    #[prost(uint64, tag = "3")]
+    pub password_generation: u64,
 }
 /// Method 202: a request of a client, passed on as it came.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -198,6 +207,15 @@ pub struct EnsureAccount {
     /// The id it gets if it is new; 0: then it is not made, and the answer is NO_SUCH_ACCOUNT.
     #[prost(uint64, tag = "4")]
     pub proposed_account_id: u64,
+    /// Not empty: the serial number of a certificate that has to be one of the account's, if any is.
+    #[prost(bytes = "bytes", tag = "20")]
+    pub certificate_serial: ::prost::bytes::Bytes,
+    /// Whether one has to be.
+    #[prost(bool, tag = "21")]
+    pub enrolled_only: bool,
+    /// Not 0: the password that a token came from has to be the present one.
+    #[prost(uint64, tag = "22")]
+    pub password_generation: u64,
 }
 /// Method 106: replace an account's capability card. Answered with an empty body.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -838,6 +856,221 @@ pub struct LiveValue {
     /// How long before this answer it was said, in milliseconds.
     #[prost(uint64, tag = "2")]
     pub age_ms: u64,
+}
+/// Method 227 (to logic): a robot enrols.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EnrolRobot {
+    #[prost(message, optional, tag = "1")]
+    pub enrol: ::core::option::Option<super::super::v1::Enrol>,
+    #[prost(uint64, tag = "2")]
+    pub session_id: u64,
+}
+/// Method 228 (to logic): an operator logs in.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LogIn {
+    #[prost(message, optional, tag = "1")]
+    pub login: ::core::option::Option<super::super::v1::Login>,
+    #[prost(uint64, tag = "2")]
+    pub session_id: u64,
+}
+/// Method 229 (to logic) and 147 (to the store): which credentials are revoked. Answered with
+/// Revocations.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListRevocations {
+    /// The caller has these as of this revision: then nothing is listed.
+    #[prost(uint64, tag = "1")]
+    pub known_revision: u64,
+    /// Entries after this one.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub after: ::prost::bytes::Bytes,
+}
+/// By rising entry: `s` and the serial number of a certificate, or `n` and a subject
+/// (im://FLEET/KIND/NAME), none of whose certificates is good.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Revocations {
+    #[prost(uint64, tag = "1")]
+    pub revision: u64,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub entries: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    #[prost(bool, tag = "3")]
+    pub more: bool,
+}
+/// Method 145 (to the store): what changes credentials, each in one transaction. Answered with
+/// CredentialsWritten.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WriteCredentials {
+    #[prost(oneof = "write_credentials::Write", tags = "1, 2, 3, 4")]
+    pub write: ::core::option::Option<write_credentials::Write>,
+}
+/// Nested message and enum types in `WriteCredentials`.
+pub mod write_credentials {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Write {
+        #[prost(message, tag = "1")]
+        KeepToken(super::KeepEnrolmentToken),
+        #[prost(message, tag = "2")]
+        Admit(super::Admit),
+        #[prost(message, tag = "3")]
+        Revoke(super::Revoke),
+        #[prost(message, tag = "4")]
+        KeepPassword(super::KeepPassword),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CredentialsWritten {
+    /// Whose.
+    #[prost(message, optional, tag = "1")]
+    pub account: ::core::option::Option<super::super::v1::Account>,
+    /// Entries that are revoked now, as in Revocations.
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub revoked: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// Of Revoke: certificates that were good until now.
+    #[prost(uint32, tag = "3")]
+    pub certificates: u32,
+    /// Of KeepPassword.
+    #[prost(uint64, tag = "4")]
+    pub password_generation: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeepEnrolmentToken {
+    #[prost(message, optional, tag = "1")]
+    pub token: ::core::option::Option<EnrolmentToken>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EnrolmentToken {
+    /// SHA-256 of what the robot presents.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub digest: ::prost::bytes::Bytes,
+    #[prost(enumeration = "super::super::v1::AccountKind", tag = "2")]
+    pub kind: i32,
+    #[prost(string, tag = "3")]
+    pub name_pattern: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub groups: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    #[prost(enumeration = "super::super::v1::Role", tag = "5")]
+    pub role: i32,
+    #[prost(uint64, tag = "6")]
+    pub made_by: u64,
+    #[prost(uint64, tag = "7")]
+    pub expires_at_ms: u64,
+    /// 0: not used.
+    #[prost(uint64, tag = "8")]
+    pub used_at_ms: u64,
+    /// SHA-256 of the public key that used it.
+    #[prost(bytes = "bytes", tag = "9")]
+    pub used_key: ::prost::bytes::Bytes,
+}
+/// A certificate was signed: it is good from now on. With a token: all earlier ones are not.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Admit {
+    /// Not empty: the token is used up by this key, for this account.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub token_digest: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub key_digest: ::prost::bytes::Bytes,
+    #[prost(string, tag = "3")]
+    pub fleet: ::prost::alloc::string::String,
+    #[prost(enumeration = "super::super::v1::AccountKind", tag = "4")]
+    pub kind: i32,
+    #[prost(string, tag = "5")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "6")]
+    pub proposed_account_id: u64,
+    #[prost(message, optional, tag = "7")]
+    pub capabilities: ::core::option::Option<super::super::v1::CapabilityCard>,
+    #[prost(bytes = "bytes", tag = "8")]
+    pub serial: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "9")]
+    pub expires_at_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Revoke {
+    #[prost(string, tag = "1")]
+    pub fleet: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeepPassword {
+    #[prost(string, tag = "1")]
+    pub fleet: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// The id that the account gets if it is new; 0: it is not made.
+    #[prost(uint64, tag = "3")]
+    pub proposed_account_id: u64,
+    /// A PHC string.
+    #[prost(string, tag = "4")]
+    pub hash: ::prost::alloc::string::String,
+    #[prost(bool, tag = "5")]
+    pub one_time: bool,
+    #[prost(bool, tag = "6")]
+    pub owner: bool,
+    /// The generation that it takes the place of; 0: whichever there is.
+    #[prost(uint64, tag = "7")]
+    pub instead_of: u64,
+    /// Only if there is no owner yet.
+    #[prost(bool, tag = "8")]
+    pub first_owner: bool,
+}
+/// Method 146 (to the store). Answered with CredentialsRead.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadCredentials {
+    /// Not empty: this token.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub token_digest: ::prost::bytes::Bytes,
+    /// Else the password of this operator.
+    #[prost(string, tag = "2")]
+    pub fleet: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CredentialsRead {
+    #[prost(message, optional, tag = "1")]
+    pub token: ::core::option::Option<EnrolmentToken>,
+    #[prost(message, optional, tag = "2")]
+    pub password: ::core::option::Option<Password>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Password {
+    #[prost(message, optional, tag = "1")]
+    pub account: ::core::option::Option<super::super::v1::Account>,
+    #[prost(string, tag = "2")]
+    pub hash: ::prost::alloc::string::String,
+    #[prost(bool, tag = "3")]
+    pub one_time: bool,
+    #[prost(bool, tag = "4")]
+    pub owner: bool,
+    #[prost(uint64, tag = "5")]
+    pub generation: u64,
+}
+/// Method 346 (logic or gateway -> router) and 345 (router -> gateway), a notice: sessions of an
+/// account that have to end.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CutSessions {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+    /// Those whose credential this revokes; entries as in Revocations.
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub revoked: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// Those by a password of an earlier generation, but for the session below; 0: none.
+    #[prost(uint64, tag = "3")]
+    pub password_generation: u64,
+    /// The others, because this one has come, when the gateway's clock said so; 0: none.
+    #[prost(uint64, tag = "4")]
+    pub newer_session_id: u64,
+    #[prost(uint64, tag = "5")]
+    pub newer_since_ms: u64,
+}
+/// Method 348 (gateway -> router) and 349 (router -> gateway), a notice: marks that sessions of the
+/// same account elsewhere are told.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ShareMarks {
+    #[prost(message, repeated, tag = "1")]
+    pub marks: ::prost::alloc::vec::Vec<AccountMark>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -757,6 +757,14 @@ pub enum ErrorCode {
     MediaQuota = 45,
     /// There is no such media, or no longer, or not all of it is there.
     NoSuchMedia = 46,
+    /// The enrolment token is unknown, used, expired, or for something else: the message says which.
+    EnrolmentRefused = 39,
+    /// The credential was taken away. A robot comes back by enrolling again. Closed.
+    Revoked = 40,
+    /// The fleet has its first owner already.
+    AlreadyInitialised = 41,
+    /// The one-time secret is good: say it again with a new password.
+    NewPasswordNeeded = 42,
 }
 impl ErrorCode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -797,6 +805,10 @@ impl ErrorCode {
             Self::NoSuchCommand => "ERROR_CODE_NO_SUCH_COMMAND",
             Self::MediaQuota => "ERROR_CODE_MEDIA_QUOTA",
             Self::NoSuchMedia => "ERROR_CODE_NO_SUCH_MEDIA",
+            Self::EnrolmentRefused => "ERROR_CODE_ENROLMENT_REFUSED",
+            Self::Revoked => "ERROR_CODE_REVOKED",
+            Self::AlreadyInitialised => "ERROR_CODE_ALREADY_INITIALISED",
+            Self::NewPasswordNeeded => "ERROR_CODE_NEW_PASSWORD_NEEDED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -834,6 +846,10 @@ impl ErrorCode {
             "ERROR_CODE_NO_SUCH_COMMAND" => Some(Self::NoSuchCommand),
             "ERROR_CODE_MEDIA_QUOTA" => Some(Self::MediaQuota),
             "ERROR_CODE_NO_SUCH_MEDIA" => Some(Self::NoSuchMedia),
+            "ERROR_CODE_ENROLMENT_REFUSED" => Some(Self::EnrolmentRefused),
+            "ERROR_CODE_REVOKED" => Some(Self::Revoked),
+            "ERROR_CODE_ALREADY_INITIALISED" => Some(Self::AlreadyInitialised),
+            "ERROR_CODE_NEW_PASSWORD_NEEDED" => Some(Self::NewPasswordNeeded),
             _ => None,
         }
     }
@@ -2541,4 +2557,212 @@ impl WatchScope {
             _ => None,
         }
     }
+}
+/// Kind 90, in the place of Hello: a robot that has a one-time token and no certificate asks for one.
+/// Answered with Enrolled (kind 91) or Error; then the connection closes.
+///
+/// A repeat with the same token and the same key is answered again; with another key the token is
+/// used up.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Enrol {
+    /// The one-time token.
+    #[prost(string, tag = "1")]
+    pub token: ::prost::alloc::string::String,
+    /// The account's name, which the token's pattern has to match. It is the account's for ever.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// A PKCS#10 request in DER, signed with the robot's own key: that is the proof that it has it.
+    /// Nothing but the public key is taken from it.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub certificate_request: ::prost::bytes::Bytes,
+    /// What the robot is able to do, with its model; may be left out.
+    #[prost(message, optional, tag = "4")]
+    pub capabilities: ::core::option::Option<CapabilityCard>,
+}
+/// Kind 91, and the answer to RenewCertificate.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Enrolled {
+    #[prost(message, optional, tag = "1")]
+    pub account: ::core::option::Option<Account>,
+    /// The certificate, in PEM.
+    #[prost(string, tag = "2")]
+    pub certificate_pem: ::prost::alloc::string::String,
+    /// The authorities that the fleet's clients trust, in PEM; empty: those that they have.
+    #[prost(string, tag = "3")]
+    pub authorities_pem: ::prost::alloc::string::String,
+    /// When the certificate ends, in milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "4")]
+    pub expires_at_ms: u64,
+    /// When the client is to ask for the next one, the same.
+    #[prost(uint64, tag = "5")]
+    pub renew_at_ms: u64,
+    /// Groups of the token that the account could not join: its maker may no longer add members there.
+    #[prost(bytes = "bytes", repeated, tag = "6")]
+    pub not_joined: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+/// Kind 92, in the place of Hello: an operator who has a password asks for a token. Answered with
+/// LoggedIn (kind 93) or Error; then the connection closes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Login {
+    /// The account's name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub password: ::prost::alloc::string::String,
+    /// Not empty: it is the password from now on. A one-time secret logs in only with one.
+    #[prost(string, tag = "3")]
+    pub new_password: ::prost::alloc::string::String,
+}
+/// Kind 93, and the answer to RefreshToken.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LoggedIn {
+    #[prost(message, optional, tag = "1")]
+    pub account: ::core::option::Option<Account>,
+    /// For Hello.
+    #[prost(string, tag = "2")]
+    pub token: ::prost::alloc::string::String,
+    /// When it ends, in milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "3")]
+    pub expires_at_ms: u64,
+    /// When the client is to ask for the next one, the same; 0: there will be none, log in again.
+    #[prost(uint64, tag = "4")]
+    pub refresh_at_ms: u64,
+}
+/// Kind 94, in a session: credentials are made, kept or taken away. Answered with CredentialsChanged
+/// (kind 95).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangeCredentials {
+    #[prost(oneof = "change_credentials::Change", tags = "1, 2, 3, 4, 5, 6")]
+    pub change: ::core::option::Option<change_credentials::Change>,
+}
+/// Nested message and enum types in `ChangeCredentials`.
+pub mod change_credentials {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Change {
+        #[prost(message, tag = "1")]
+        MakeEnrolmentToken(super::MakeEnrolmentToken),
+        #[prost(message, tag = "2")]
+        RenewCertificate(super::RenewCertificate),
+        #[prost(message, tag = "3")]
+        RefreshToken(super::RefreshToken),
+        #[prost(message, tag = "4")]
+        RevokeRobot(super::RevokeRobot),
+        #[prost(message, tag = "5")]
+        SetPassword(super::SetPassword),
+        #[prost(message, tag = "6")]
+        InitialiseFleet(super::InitialiseFleet),
+    }
+}
+/// Kind 95: the case is that of the request.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CredentialsChanged {
+    #[prost(oneof = "credentials_changed::Result", tags = "1, 2, 3, 4, 5, 6")]
+    pub result: ::core::option::Option<credentials_changed::Result>,
+}
+/// Nested message and enum types in `CredentialsChanged`.
+pub mod credentials_changed {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Result {
+        #[prost(message, tag = "1")]
+        EnrolmentTokenMade(super::EnrolmentTokenMade),
+        #[prost(message, tag = "2")]
+        CertificateRenewed(super::Enrolled),
+        #[prost(message, tag = "3")]
+        TokenRefreshed(super::LoggedIn),
+        #[prost(message, tag = "4")]
+        RobotRevoked(super::RobotRevoked),
+        #[prost(message, tag = "5")]
+        PasswordSet(super::PasswordSet),
+        #[prost(message, tag = "6")]
+        FleetInitialised(super::PasswordSet),
+    }
+}
+/// An operator makes a token with which one robot may enrol, once.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MakeEnrolmentToken {
+    /// Which names: letters, digits, `.`, `_`, `-`, and `*` for any number of them.
+    #[prost(string, tag = "1")]
+    pub name_pattern: ::prost::alloc::string::String,
+    /// What enrols: a robot, or a planner.
+    #[prost(enumeration = "AccountKind", tag = "2")]
+    pub kind: i32,
+    /// Groups that it joins, of 16 bytes each; the caller must be allowed to add members there.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub groups: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// As what; a member unless said otherwise, never an owner or an admin.
+    #[prost(enumeration = "Role", tag = "4")]
+    pub role: i32,
+    /// How long the token is good, in milliseconds; 0: an hour. At most 30 days.
+    #[prost(uint64, tag = "5")]
+    pub lifetime_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EnrolmentTokenMade {
+    /// Told once: the server keeps a hash of it.
+    #[prost(string, tag = "1")]
+    pub token: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub expires_at_ms: u64,
+}
+/// A robot asks for the certificate after the present one, over the session that this one made.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenewCertificate {
+    /// As in Enrol, for a key of the robot's choice: a fresh one, best.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub certificate_request: ::prost::bytes::Bytes,
+}
+/// An operator asks for the token after the present one.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RefreshToken {
+    #[prost(string, tag = "1")]
+    pub token: ::prost::alloc::string::String,
+}
+/// An operator takes every certificate away that an account has. Its sessions end within a second;
+/// it comes back only by enrolling again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeRobot {
+    /// The account's name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// For people; at most 256 characters.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RobotRevoked {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+    /// How many certificates were good until now.
+    #[prost(uint32, tag = "2")]
+    pub certificates: u32,
+}
+/// An operator sets its own password, or an owner of the fleet has one made for somebody else.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetPassword {
+    /// Whose; empty: one's own. Another's is made by the server, and is good once.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// One's own.
+    #[prost(string, tag = "2")]
+    pub password: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub new_password: ::prost::alloc::string::String,
+    /// Of another: whether the account is an owner of the fleet.
+    #[prost(bool, tag = "4")]
+    pub owner: bool,
+}
+/// Makes the first owner of the fleet, once.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InitialiseFleet {
+    /// The owner's name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PasswordSet {
+    #[prost(message, optional, tag = "1")]
+    pub account: ::core::option::Option<Account>,
+    /// Of another, and of the first owner: logs in once, with a new password. Told once.
+    #[prost(string, tag = "2")]
+    pub one_time_secret: ::prost::alloc::string::String,
 }

@@ -10,12 +10,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 /// Statuses by code. A code that is not here is a refusal that is final: 400.
-const STATUSES: [(ErrorCode, StatusCode); 21] = [
+const STATUSES: [(ErrorCode, StatusCode); 22] = [
     (ErrorCode::FrameTooLong, StatusCode::PAYLOAD_TOO_LARGE),
     (ErrorCode::ContentTooLong, StatusCode::PAYLOAD_TOO_LARGE),
     (ErrorCode::UnknownKind, StatusCode::NOT_FOUND),
     (ErrorCode::Unauthenticated, StatusCode::UNAUTHORIZED),
     (ErrorCode::TokenExpired, StatusCode::UNAUTHORIZED),
+    (ErrorCode::Revoked, StatusCode::UNAUTHORIZED),
     (ErrorCode::Forbidden, StatusCode::FORBIDDEN),
     (ErrorCode::NotAMember, StatusCode::FORBIDDEN),
     (ErrorCode::NoSuchConversation, StatusCode::NOT_FOUND),

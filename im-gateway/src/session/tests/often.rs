@@ -16,6 +16,7 @@ fn too_many_a_second_are_told_to_wait_but_never_an_emergency() {
         Next::Nothing
         | Next::Pong(..)
         | Next::Authenticate(_)
+        | Next::Apply(_)
         | Next::Marks(_)
         | Next::Confirmed(_)
         | Next::Close(_) => panic!("neither passed nor refused"),
