@@ -288,9 +288,8 @@ async fn open(
         Next::Authenticate(introduction) => introduction,
         Next::Apply(passed) => {
             let applied = login::apply(gateway, wire.address(), &passed);
-            let outcome = match tokio::time::timeout_at(gives_up_at, applied).await {
-                Ok(outcome) => outcome,
-                Err(_) => return Err(give_up(session)),
+            let Ok(outcome) = tokio::time::timeout_at(gives_up_at, applied).await else {
+                return Err(give_up(session));
             };
             if let Err(refusal) = &outcome {
                 events::not_admitted(refusal);

@@ -7,7 +7,7 @@ use prost::Message;
 
 use super::*;
 use protocol::limits::MARKS_PER_FRAME_MAX;
-use protocol::wire::{Mark, Marks, Priority, Send, SendAck};
+use protocol::wire::{Hello, Mark, Marks, Priority, Send, SendAck};
 
 fn rules() -> SessionConfig {
     SessionConfig {
