@@ -10,9 +10,8 @@ use client_sdk::{Client, ClientConfig, Credential, Seen, WatchFilter};
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (address, ca, token, word, rest) = match arguments.as_slice() {
-        [address, ca, token, word, rest @ ..] => (address, ca, token, word, rest),
-        _ => bail!("arguments: ADDRESS CA_FILE TOKEN_FILE WORD [fleet]"),
+    let [address, ca, token, word, rest @ ..] = arguments.as_slice() else {
+        bail!("arguments: ADDRESS CA_FILE TOKEN_FILE WORD [fleet]");
     };
     let config = ClientConfig::new([address], ca, Credential::token_file(token)?);
     let (client, _events) = Client::connect(config).await?;

@@ -9,8 +9,7 @@ use clap::Subcommand;
 use client_sdk::{AccountKind, CapabilityCard, Client, Enrolment, ErrorCode, NewEnrolment, Role};
 use serde_json::json;
 
-use crate::access::Access;
-use crate::group;
+use crate::access::{self, Access};
 use crate::screen;
 use crate::search::duration_ms;
 use crate::state::State;

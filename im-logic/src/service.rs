@@ -162,6 +162,7 @@ impl Handler for Service {
 impl Service {
     /// Over these.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "a line or two for each part")]
     pub fn new(parts: Parts) -> Self {
         let store = Store::new(parts.stores.clone());
         let snowflakes = parts.snowflakes;

@@ -276,19 +276,10 @@ impl<R: Readers> Commands<R> {
     }
 
     async fn chore(&self, chore: CommandChore) -> Result<CommandDone, Refusal> {
-        match self.writer.chore(Chore::Command(chore)).await? {
-            Done::Command(done) => Ok(done),
-            Done::Group(_)
-            | Done::Account(_)
-            | Done::Media(_)
-            | Done::Forgotten(_)
-            | Done::Written => Err(nothing_came()),
-            Done::Group(_)
-            | Done::Account(_)
-            | Done::Credential(_)
-            | Done::Forgotten(_)
-            | Done::Written => Err(nothing_came()),
-        }
+        let Done::Command(done) = self.writer.chore(Chore::Command(chore)).await? else {
+            return Err(nothing_came());
+        };
+        Ok(done)
     }
 }
 

@@ -16,11 +16,6 @@
     reason = "the files of `sql/` are compiled once for each engine"
 )]
 
-#![allow(
-    clippy::duplicate_mod,
-    reason = "the files of `sql/` are compiled once for each engine"
-)]
-
 pub mod shard;
 
 pub mod command;

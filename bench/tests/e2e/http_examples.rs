@@ -15,6 +15,7 @@ use crate::media::sha256;
 use crate::people::Person;
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one example after the other")]
 async fn the_examples_for_curl_work() {
     let cluster = Cluster::start().await.unwrap();
     let ana = Person::connect(cluster.operator("ana").unwrap()).await;

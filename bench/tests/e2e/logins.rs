@@ -219,9 +219,10 @@ async fn several_devices_of_a_person_have_one_history_and_one_set_of_marks() {
     for (client, events) in &mut devices {
         let heard = async {
             loop {
-                match events.next().await.unwrap() {
-                    Event::Message(message) if message.sequence == sent.sequence => return,
-                    _ => {}
+                if let Event::Message(message) = events.next().await.unwrap()
+                    && message.sequence == sent.sequence
+                {
+                    return;
                 }
             }
         };
@@ -234,15 +235,15 @@ async fn several_devices_of_a_person_have_one_history_and_one_set_of_marks() {
     for (_, events) in &mut devices {
         let marked = async {
             loop {
-                match events.next().await.unwrap() {
-                    Event::Marked {
-                        conversation: of,
-                        read,
-                        ..
-                    } if of == conversation && read >= sent.sequence => {
-                        return;
-                    }
-                    _ => {}
+                if let Event::Marked {
+                    conversation: of,
+                    read,
+                    ..
+                } = events.next().await.unwrap()
+                    && of == conversation
+                    && read >= sent.sequence
+                {
+                    return;
                 }
             }
         };

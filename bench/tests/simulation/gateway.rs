@@ -262,6 +262,7 @@ impl Gateway {
         };
         match next {
             Next::Nothing | Next::Confirmed(_) => {}
+            Next::Apply(_) => panic!("the clients have their credentials"),
             Next::Answer(frame) => {
                 if let Some(handle) = &seat.handle {
                     handle.answer(&frame);

@@ -273,6 +273,7 @@ fn understood(then: Then, body: Bytes) -> Bytes {
         Then::AsItIs => body,
         Then::Account => encode(&Authenticated {
             account: Some(Account::decode(body).unwrap()),
+            ..Authenticated::default()
         }),
         Then::Checked(asked) => {
             let page = MembersPage::decode(body).unwrap();

@@ -144,9 +144,9 @@ pub enum Done {
     Command(CommandDone),
     /// Of [`Chore::Media`].
     Media(MediaDone),
-    /// Of [`Chore::ForgetIds`] and [`Chore::ForgetAudit`]: so many.
     /// Of [`Chore::Credential`].
     Credential(Box<CredentialDone>),
+    /// Of [`Chore::ForgetIds`] and [`Chore::ForgetAudit`]: so many.
     Forgotten(u64),
     /// Of the others.
     Written,

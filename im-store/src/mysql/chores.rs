@@ -136,8 +136,6 @@ pub(super) async fn ensure_account(
     }))
 }
 
-/// A row that is found counts, changed or not.
-
 /// One for each member and conversation, in the order of the rows.
 fn highest(marks: &[RaisedMark]) -> Vec<RaisedMark> {
     let mut highest: BTreeMap<_, RaisedMark> = BTreeMap::new();

@@ -131,14 +131,10 @@ async fn list(readers: &impl Readers, asked: internal::ListMediaRecords) -> Resu
 }
 
 async fn write(writer: &Writer, chore: MediaChore) -> Result<MediaDone, Refusal> {
-    match writer.chore(Chore::Media(chore)).await? {
-        Done::Media(done) => Ok(done),
-        Done::Group(_)
-        | Done::Account(_)
-        | Done::Command(_)
-        | Done::Forgotten(_)
-        | Done::Written => Err(Refusal::internal("a chore of media, and none came")),
-    }
+    let Done::Media(done) = writer.chore(Chore::Media(chore)).await? else {
+        return Err(Refusal::internal("a chore of media, and none came"));
+    };
+    Ok(done)
 }
 
 fn of_record(done: MediaDone) -> Result<Bytes, Refusal> {

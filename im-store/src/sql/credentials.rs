@@ -7,9 +7,9 @@ use protocol::wire::{Account, AccountKind};
 use protocol::{AccountId, Refusal};
 use sqlx::Row as _;
 
-use super::chores::{account as account_of, ensure_account, set_capabilities};
+use super::chores::{account as account_of, ensure_account};
 use super::credential_reads::token;
-use super::{Connection, name_value};
+use super::{Connection, cards, name_value};
 use crate::credential::{
     self, CERTIFICATES_PER_ACCOUNT_MAX, CredentialChore, CredentialDone, ENROLMENT_TOKENS_MAX,
     Standing, TOKEN_KEPT_MS,
@@ -98,7 +98,7 @@ async fn admit(tx: &mut Connection, admit: &Admit, now_ms: u64) -> Outcome {
             return Err(EngineError::Lost);
         }
         if let Some(card) = &admit.capabilities {
-            drop(set_capabilities(tx, AccountId(id), card).await?);
+            drop(cards::set(tx, AccountId(id), card).await?);
         }
         revoked = revoke_serials(tx, id, 0).await?;
     } else if before.is_some_and(|revoked_at_ms| revoked_at_ms != 0) {
