@@ -5,7 +5,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::access::Access;
-use crate::api::{Api, cell, more, rows, text};
+use crate::api::{self, Api, cell, more, rows, text};
 use crate::screen;
 use crate::state::State;
 use crate::table::table;
@@ -26,6 +26,8 @@ pub struct Page {
 pub enum Shown {
     /// Robots.
     Robots(Page),
+    /// One robot, by its name.
+    Robot(String),
     /// Who is online.
     Sessions(Page),
     /// The processes.
@@ -57,6 +59,10 @@ async fn ask(api: &mut Api, shown: Shown) -> anyhow::Result<(Value, People)> {
             let of = (&page.after[..], page.limit);
             (api.list("robots", "robots", of).await?, robots)
         }
+        Shown::Robot(name) => {
+            let path = format!("robots/{}", api::encoded(&name));
+            (api.get(&path).await?, robot)
+        }
         Shown::Sessions(page) => {
             let of = (&page.after[..], page.limit);
             (api.list("sessions", "accounts", of).await?, sessions)
@@ -83,6 +89,15 @@ fn robots(page: &Value) -> String {
         ]
     });
     table(["account", "name", "online", "model", "actions"], all) + &more(page)
+}
+
+fn robot(robot: &Value) -> String {
+    let one = [
+        cell(robot, "account_id"),
+        cell(robot, "name"),
+        online(robot),
+    ];
+    table(["account", "name", "online"], [one])
 }
 
 fn online(robot: &Value) -> String {

@@ -1,6 +1,6 @@
 //! `swarm robot`: which robots can do what, and what one of them says of itself.
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
 use client_sdk::{
     AccountId, ActionSpec, Client, ConversationId, Error, Fact, FoundRobot, QueryFault,
@@ -74,7 +74,12 @@ pub async fn run(
             let condition = condition.unwrap_or_default();
             list(&client, (&condition, group), &page, json).await
         }
-        RobotCommand::Show { name } => show(&client, &name, json).await,
+        RobotCommand::Show { name } => match show(&client, &name, json).await {
+            // It has said nothing of itself: what is known of its account.
+            Ok(false) => admin::run(state, operator, Shown::Robot(name), json).await,
+            Ok(true) => Ok(()),
+            Err(error) => Err(error),
+        },
         RobotCommand::Watch { condition, group } => watch(&client, &condition, group, json).await,
     };
     client.close().await;
@@ -149,18 +154,19 @@ async fn list(
     Ok(())
 }
 
-async fn show(client: &Client, name: &str, json: bool) -> anyhow::Result<()> {
+/// False: it has no card.
+async fn show(client: &Client, name: &str, json: bool) -> anyhow::Result<bool> {
     let condition = format!("name == {}", Value::from(name));
     let found = client.query_robots(&condition, None).await?;
     let Some(robot) = found.first() else {
-        bail!("there is no robot {name} with a card");
+        return Ok(false);
     };
     if json {
         screen::say(as_json(robot).to_string());
-        return Ok(());
+    } else {
+        screen::say(card(robot).trim_end());
     }
-    screen::say(card(robot).trim_end());
-    Ok(())
+    Ok(true)
 }
 
 async fn watch(

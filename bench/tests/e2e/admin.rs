@@ -291,7 +291,7 @@ async fn swarm_lists_robots_sessions_processes_and_the_audit() {
     let all: Value = serde_json::from_str(&all).unwrap();
     assert_eq!(all["robots"].as_array().unwrap().len(), 2);
     let told = swarm(&["robot", "show", "cart-1"]).await;
-    assert!(told.contains("cart-1"), "{told}");
+    assert!(told.contains("cart-1") && told.contains("yes"), "{told}");
     let told = swarm(&["sessions"]).await;
     assert!(
         told.contains("lift-1") && told.contains("planner"),
