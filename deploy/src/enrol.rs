@@ -60,19 +60,6 @@ pub enum EnrolCommand {
     },
 }
 
-/// What is to be done with robots.
-#[derive(Debug, Subcommand)]
-pub enum RobotCommand {
-    /// Takes every certificate of a robot away: it is cut off at once, and has to enrol again
-    Revoke {
-        /// Its name
-        name: String,
-        /// Why
-        #[arg(long, default_value = "")]
-        reason: String,
-    },
-}
-
 /// `swarm enrol`.
 pub async fn run(state: &State, operator: &str, command: EnrolCommand) -> anyhow::Result<()> {
     match command {
@@ -146,12 +133,9 @@ async fn make(
     Ok((made.token, made.expires_at_ms))
 }
 
-/// `swarm robot`.
-pub async fn robot(state: &State, operator: &str, command: RobotCommand) -> anyhow::Result<()> {
-    let RobotCommand::Revoke { name, reason } = command;
-    let (client, _events) = Access::open(state)?.operator(operator).await?;
-    let revoked = client.revoke_robot(&name, &reason).await;
-    client.close().await;
+/// `swarm robot revoke`.
+pub(crate) async fn revoke(client: &Client, name: &str, reason: &str) -> anyhow::Result<()> {
+    let revoked = client.revoke_robot(name, reason).await;
     let certificates = revoked.with_context(|| format!("{name} is not revoked"))?;
     screen::say(format!(
         "{name} is revoked ({certificates} certificates); it comes back by enrolling again"

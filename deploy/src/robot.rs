@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::access::{self, Access};
 use crate::admin::{self, Page, Shown};
+use crate::enrol;
 use crate::render::on_one_screen;
 use crate::screen;
 use crate::state::State;
@@ -36,6 +37,14 @@ pub enum RobotCommand {
     Show {
         /// Its name
         name: String,
+    },
+    /// Takes every certificate of a robot away: it is cut off at once, and has to enrol again
+    Revoke {
+        /// Its name
+        name: String,
+        /// Why
+        #[arg(long, default_value = "")]
+        reason: String,
     },
     /// Prints who begins and ceases to meet a condition, until Ctrl-C
     Watch {
@@ -80,6 +89,7 @@ pub async fn run(
             Ok(true) => Ok(()),
             Err(error) => Err(error),
         },
+        RobotCommand::Revoke { name, reason } => enrol::revoke(&client, &name, &reason).await,
         RobotCommand::Watch { condition, group } => watch(&client, &condition, group, json).await,
     };
     client.close().await;

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::{OperatorOption, StateOption};
-use crate::enrol::{EnrolCommand, RobotCommand};
+use crate::enrol::EnrolCommand;
 use crate::{enrol, people};
 
 /// Who comes in.
@@ -56,18 +56,6 @@ pub enum CredentialsCommand {
         #[command(flatten)]
         state: StateOption,
     },
-    /// Takes the certificates of robots away
-    Robot {
-        /// What.
-        #[command(subcommand)]
-        command: RobotCommand,
-        /// Who.
-        #[command(flatten)]
-        operator: OperatorOption,
-        /// Where.
-        #[command(flatten)]
-        state: StateOption,
-    },
 }
 
 pub(super) async fn run(command: CredentialsCommand) -> anyhow::Result<()> {
@@ -92,10 +80,5 @@ pub(super) async fn run(command: CredentialsCommand) -> anyhow::Result<()> {
             operator,
             state,
         } => enrol::run(&state.folder(), &operator.operator, command).await,
-        CredentialsCommand::Robot {
-            command,
-            operator,
-            state,
-        } => enrol::robot(&state.folder(), &operator.operator, command).await,
     }
 }
