@@ -1,7 +1,8 @@
 //! One session's connection, from its first frame to its last: the shell around
 //! [`crate::session`].
 //!
-//! Not here: what a frame means, and how frames are read and written (`crate::wire`).
+//! Not here: what a frame means, and how frames are read and written (`crate::wire`). Longer than
+//! 400 lines: one connection from its first frame to its last, read in one go.
 
 mod present;
 
