@@ -4,11 +4,7 @@ mod words;
 
 use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
-use client_sdk::{
-    AccountId, ActionSpec, Client, ConversationId, Error, Fact, FoundRobot, QueryFault,
-    TypedAttribute,
-};
-use protocol::wire::typed_attribute::Value as Typed;
+use client_sdk::{AccountId, Client, ConversationId, Error, FoundRobot, QueryFault};
 use serde_json::{Value, json};
 
 use self::words::{as_json, attribute, card, joined};
@@ -255,6 +251,9 @@ fn mark(condition: &str, fault: QueryFault) -> String {
 
 #[cfg(test)]
 mod tests {
+    use client_sdk::Fact;
+
+    use super::words::fact_words;
     use super::*;
     use client_sdk::registry;
 

@@ -62,6 +62,7 @@ const MESSAGES: &[(&str, Again)] = all! {
         EstopWrite ListEstopRecords Search
         StoreMedia MediaQuota MediaRecord StepMedia SweepMedia SweptMedia ReadMedia
         ListMediaRecords
+        AuditPage AuditRecord CommandList ListAudit ListCommands ListedCommand
         CardsSince CardPage CardRow BusyAmong PassLive LiveSince LivePage LiveOf LiveValue
         FleetWatch WatchedEntries WatchedEntry Watches
         EnrolRobot LogIn ListRevocations Revocations WriteCredentials CredentialsWritten KeepEnrolmentToken EnrolmentToken Admit Revoke KeepPassword ReadCredentials CredentialsRead Password CutSessions ShareMarks;

@@ -4,6 +4,8 @@ use client_sdk::{ActionSpec, Fact, FoundRobot, TypedAttribute};
 use protocol::wire::typed_attribute::Value as Typed;
 use serde_json::{Value, json};
 
+use crate::render::on_one_screen;
+
 pub(super) fn attribute(one: &TypedAttribute) -> String {
     let value = match &one.value {
         Some(Typed::Number(number)) => format!("{number}{}", one.unit),
@@ -72,7 +74,7 @@ fn action_lines(action: &ActionSpec) -> String {
     told
 }
 
-fn fact_words(fact: &Fact) -> String {
+pub(super) fn fact_words(fact: &Fact) -> String {
     let not = if fact.negated { "not " } else { "" };
     format!("{not}{}({})", fact.predicate, fact.arguments.join(", "))
 }

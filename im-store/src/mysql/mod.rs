@@ -6,7 +6,8 @@
 //! has the settings. [`MySqlReaders`] are the connections that only read, `pages` what they read of
 //! a history. Whatever another owner was in the way of (deadlock, lock wait,
 //! certification, a key that is taken) is *lost*, at COMMIT too, and decided anew. What becomes of
-//! a message is decided in [`crate::shard`]. Longer than 400 lines: the list of the parts, and the connection that they share.
+//! a message is decided in [`crate::shard`]. Longer than 400 lines: the list of the parts, and the
+//! connection that they share.
 
 mod address;
 mod amend;
