@@ -53,9 +53,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     discovery.announce("im-logic", address)?;
     tracing::info!(%address, "serving");
     node.lost_or(drain::signal()).await;
-    let outcome = drain
-        .finish(Duration::from_millis(config.drain.grace_ms))
-        .await;
+    let grace = Duration::from_millis(config.drain.grace_ms);
+    let outcome = drain.finish(grace).await;
     tracing::info!(?outcome, "stopped");
     Ok(())
 }

@@ -108,6 +108,7 @@ fn one(field: &FieldDescriptor, rng: &mut TestRng, depth: u32) -> Value {
     match field.kind() {
         Kind::Bool => Value::Bool(rng.random()),
         Kind::Double => Value::F64(rng.random()),
+        Kind::Int32 => Value::I32(rng.random()),
         Kind::Uint32 => Value::U32(rng.random()),
         Kind::Uint64 => Value::U64(rng.random()),
         Kind::Bytes => {
