@@ -9,7 +9,7 @@ mod requests;
 mod search;
 mod sending;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -23,7 +23,7 @@ pub use self::groups::{Group, GroupUpdate, Member};
 pub use self::requests::NewGroup;
 pub use self::search::{Found, Search};
 pub use self::sending::SendHandle;
-use crate::config::ClientConfig;
+use crate::config::{CaSource, ClientConfig, Credential};
 use crate::driver;
 use crate::error::{ConfigError, Error};
 use crate::events::Stats;
@@ -60,8 +60,11 @@ pub(crate) struct Inner {
     /// Until they are asked for.
     recovered: Mutex<Vec<Recovered>>,
     shared: Arc<Shared>,
-    /// For media, which go by HTTP.
-    http_tls: Arc<rustls::ClientConfig>,
+    /// For media, which go by HTTP: whom to trust and who this is, and what is made of it with the
+    /// first of them.
+    ca: CaSource,
+    credential: Credential,
+    http_tls: OnceLock<Arc<rustls::ClientConfig>>,
 }
 
 impl Inner {
@@ -104,8 +107,7 @@ impl Client {
         let room = |n: usize| Arc::new(Semaphore::new(n.min(Semaphore::MAX_PERMITS)));
         let room_messages = room(messages_max);
         let room_bytes = room(config.outbox_bytes_max);
-        let http_tls = tls::for_http(&config.ca, &config.credential)?;
-        let credential = config.credential.clone();
+        let (ca, credential) = (config.ca.clone(), config.credential.clone());
         let started = driver::start(config, journal, Arc::clone(&shared), receiver)?;
         let account = match started.welcomed.await.unwrap_or(Err(Error::Closed)) {
             Ok(account) => account,
@@ -125,10 +127,12 @@ impl Client {
             room_requests: room(REQUESTS_WAITING_MAX),
             recovered: Mutex::new(started.recovered),
             shared,
-            http_tls,
+            ca,
+            credential,
+            http_tls: OnceLock::new(),
         };
         let inner = Arc::new(inner);
-        renewal::start(&credential, &inner, started.dialer);
+        renewal::start(&inner.credential, &inner, started.dialer);
         Ok((Self { inner }, events))
     }
 
@@ -164,8 +168,13 @@ impl Client {
         self.inner.shared.new_message_id()
     }
 
-    pub(crate) fn http_tls(&self) -> &Arc<rustls::ClientConfig> {
-        &self.inner.http_tls
+    pub(crate) fn http_tls(&self) -> Result<&Arc<rustls::ClientConfig>, ConfigError> {
+        let inner = &self.inner;
+        if let Some(made) = inner.http_tls.get() {
+            return Ok(made);
+        }
+        let made = tls::for_http(&inner.ca, &inner.credential)?;
+        Ok(inner.http_tls.get_or_init(|| made))
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -207,7 +207,11 @@ impl Client {
     /// To the gateway of the session, unless the URL leads elsewhere.
     async fn media_connection(&self, url: &MediaUrl) -> Result<http::Connection, http::Failed> {
         let gateway = self.shared().gateway();
-        http::Connection::open(self.http_tls(), url, &gateway).await
+        let tls = self.http_tls().map_err(|error| {
+            // It held when the session began: a file is gone since then.
+            http::Failed::Finally(Refusal::bad_request(error.to_string()))
+        })?;
+        http::Connection::open(tls, url, &gateway).await
     }
 }
 
