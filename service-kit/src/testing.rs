@@ -1,14 +1,16 @@
 //! For tests of what rests on this crate: an internal authority that signs tiers' certificates,
-//! and private Redis servers.
+//! private Redis servers, and whether what is asked by HTTP is documented.
 //!
 //! Behind the feature `testing`, so that no process carries it.
 
+mod documented;
 mod redis_server;
 
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
+pub use self::documented::assert_documented;
 pub use self::redis_server::{RedisCluster, RedisSentinels, RedisServer, free_port};
 use crate::config::InternalTlsConfig;
 

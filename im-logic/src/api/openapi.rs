@@ -68,28 +68,14 @@ pub(super) async fn serve(State(api): State<Arc<Api>>) -> impl IntoResponse {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-    use service_kit::http::operations;
+    use service_kit::testing::assert_documented;
 
     use super::*;
 
     #[test]
     fn every_operation_has_an_example_and_the_manual_has_them_all() {
-        let mut document: Value = serde_json::from_slice(&document()).unwrap();
-        let mut ids = Vec::new();
-        for operation in operations(&mut document) {
-            let source = operation["x-codeSamples"][0]["source"].as_str();
-            assert!(source.unwrap_or_default().contains("curl "), "{operation}");
-            ids.push(operation["operationId"].as_str().unwrap().to_owned());
-        }
-        ids.sort();
-        let mut known = EXAMPLES.map(|(id, _)| id);
-        known.sort_unstable();
-        assert_eq!(ids, known);
         let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/ADMIN.md");
         let manual = std::fs::read_to_string(manual).unwrap();
-        for (id, source) in EXAMPLES {
-            assert!(manual.contains(source), "docs/ADMIN.md lacks {id}");
-        }
+        assert_documented(&document(), &EXAMPLES, &manual);
     }
 }
