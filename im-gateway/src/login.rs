@@ -135,25 +135,13 @@ pub(crate) async fn apply(
 }
 
 fn charge(gateway: &Gateway, attempt: &Attempt, refusal: &Refusal) {
-    if !is_charged(refusal.code) {
+    if !refusal.is_failed_login() {
         return;
     }
     let mut failures = gateway.doors.failures.lock();
     if failures.failed(attempt, Instant::now()) == Remembered::NoRoom {
         events::failure_not_remembered();
     }
-}
-
-/// What the one who logs in has done wrong, and not the server.
-const fn is_charged(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::Unauthenticated
-            | ErrorCode::TokenExpired
-            | ErrorCode::Forbidden
-            | ErrorCode::EnrolmentRefused
-            | ErrorCode::Revoked
-    )
 }
 
 fn too_soon(wait: Duration) -> Refusal {

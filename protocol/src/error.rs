@@ -69,6 +69,19 @@ impl Refusal {
         is_retryable(self.code)
     }
 
+    /// Whether it refuses a login for what the one who logs in has done wrong, and not the server.
+    #[must_use]
+    pub const fn is_failed_login(&self) -> bool {
+        matches!(
+            self.code,
+            ErrorCode::Unauthenticated
+                | ErrorCode::TokenExpired
+                | ErrorCode::Forbidden
+                | ErrorCode::EnrolmentRefused
+                | ErrorCode::Revoked
+        )
+    }
+
     /// The code as it is written in logs and metric labels, for example `not_a_member`.
     #[must_use]
     pub fn label(&self) -> String {

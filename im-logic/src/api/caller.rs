@@ -78,11 +78,7 @@ async fn authenticate(api: &Api, client: &Client, token: Option<&str>) -> Result
 /// Who fails is told so, as often as is good for it. Whoever else comes from the same address is not
 /// held up.
 fn refuse(api: &Api, address: IpAddr, refusal: Refusal) -> Refusal {
-    let is_failure = matches!(
-        refusal.code,
-        ErrorCode::Unauthenticated | ErrorCode::TokenExpired | ErrorCode::Forbidden
-    );
-    if !is_failure {
+    if !refusal.is_failed_login() {
         return refusal;
     }
     match api.failures.take(address, Instant::now()) {
