@@ -206,20 +206,23 @@ pub(super) async fn send(asking: Asking, body: Body) -> Result<Json<Sent>, Refus
                 "" => Bytes::new(),
                 text => group(text)?.to_bytes(),
             };
-            let selection = new.condition.map(|query| RobotSelection {
-                query,
-                group_id: group_id.clone(),
-                count: new.count,
-            });
+            let count = new.count;
+            let (group_id, selection) = match new.condition {
+                None => (group_id, None),
+                Some(query) => {
+                    let selection = RobotSelection {
+                        query,
+                        group_id,
+                        count,
+                    };
+                    (Bytes::new(), Some(selection))
+                }
+            };
             let send = SendCommand {
                 key: Some(key.to_wire()),
                 epoch: new.epoch,
                 targets: numbers(robots.into_iter().map(|profile| profile.account)),
-                group_id: if selection.is_some() {
-                    Bytes::new()
-                } else {
-                    group_id
-                },
+                group_id,
                 selection,
                 action: new.action,
                 arguments_json: new
